@@ -1,0 +1,137 @@
+"""AnatomyMap: which organ each voxel belongs to, whatever segmenter said so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_ctvlp.core.geometry import Affine, checked_affine, spacing
+from napari_ctvlp.core.scan import Scan
+
+Side = Literal["left", "right", ""]
+
+
+@dataclass(frozen=True)
+class Organ:
+    """One row of an anatomy table.
+
+    Attributes
+    ----------
+    id : int
+        Value in the label map, at least 1.
+    name : str
+        House name, a key of ``core/vocabulary/organs.toml`` such as ``"lung_left"``.
+    ml : float
+        Volume in ml inside the scan.
+    mean_hu : float
+        Mean HU over its voxels; NaN when empty.
+    complete : bool
+        False when the organ is cut by the edge of the field of view.
+    """
+
+    id: int
+    name: str
+    ml: float
+    mean_hu: float
+    complete: bool
+
+
+@dataclass(frozen=True)
+class AnatomyMap:
+    """Organ labels on a scan's grid.
+
+    Attributes
+    ----------
+    labels : ndarray, shape (i, p, l), uint8 or uint16, read-only
+        0 is unlabelled; every other id has a row in ``organs``. Sides are patient sides.
+    affine : ndarray, shape (4, 4)
+        Index to RAS mm, axis-aligned IPL.
+    organs : tuple of Organ
+        The table, by id.
+    source : str
+        Which segmenter, for example ``"classical"``.
+    reliability : str
+        One sentence for the user on how far to trust it.
+    digest : str
+        Digest of the scan it describes.
+    """
+
+    labels: NDArray[np.uint8] | NDArray[np.uint16]
+    affine: Affine
+    organs: tuple[Organ, ...]
+    source: str
+    reliability: str = ""
+    digest: str = ""
+    by_name: dict[str, Organ] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Freeze the labels and index the table."""
+        view = self.labels.view()
+        view.flags.writeable = False
+        object.__setattr__(self, "labels", view)
+        object.__setattr__(self, "affine", checked_affine(self.affine))
+        object.__setattr__(self, "by_name", {organ.name: organ for organ in self.organs})
+
+    def mask(self, names: str | Iterable[str]) -> NDArray[np.bool_]:
+        """Return the union of named organs, shape (i, p, l); absent names add nothing."""
+        wanted = [names] if isinstance(names, str) else list(names)
+        ids = [self.by_name[name].id for name in wanted if name in self.by_name]
+        return np.isin(self.labels, ids)
+
+    def has(self, name: str) -> bool:
+        """Return True when the organ is in the table with at least one voxel."""
+        return name in self.by_name and self.by_name[name].ml > 0
+
+
+def anatomy_from_labels(
+    labels: NDArray[np.uint8] | NDArray[np.uint16],
+    scan: Scan,
+    names: Sequence[tuple[int, str]],
+    *,
+    source: str,
+    reliability: str = "",
+) -> AnatomyMap:
+    """Measure volumes, mean HU and completeness of a label map on the scan's own grid.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (i, p, l)
+        Same grid as ``scan.hu``.
+    scan : Scan
+        The scan the labels describe.
+    names : sequence of (id, name)
+        Every id that may occur.
+    """
+    top = max(number for number, _ in names) + 1
+    counts = np.bincount(labels.ravel(), minlength=top)
+    sums = np.bincount(labels.ravel(), weights=np.ravel(scan.hu), minlength=top)
+    cut = _ids_on_edges(labels)
+    organs = tuple(
+        Organ(
+            number,
+            name,
+            float(counts[number] * scan.voxel_ml),
+            float(sums[number] / counts[number]) if counts[number] else float("nan"),
+            number not in cut,
+        )
+        for number, name in names
+    )
+    return AnatomyMap(labels, scan.affine, organs, source, reliability, scan.digest)
+
+
+def voxel_ml(anatomy: AnatomyMap) -> float:
+    """Volume in ml of one label voxel."""
+    return float(spacing(anatomy.affine).prod() / 1000)
+
+
+def _ids_on_edges(labels: NDArray[np.uint8] | NDArray[np.uint16]) -> set[int]:
+    """Ids that touch any of the six faces of the volume."""
+    found: set[int] = set()
+    for axis in range(3):
+        for end in (0, -1):
+            found.update(np.unique(np.take(labels, end, axis=axis)).tolist())
+    return found

@@ -1,0 +1,105 @@
+"""Encoding and TokenGrid: what an image encoder says about a scan, with its geometry."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_ctvlp.core.geometry import Affine, checked_affine
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """Dense tokens on a regular grid.
+
+    Attributes
+    ----------
+    tokens : ndarray, shape (i, p, l, c), float16 or float32, read-only
+        One vector per grid cell, IPL order.
+    affine : ndarray, shape (4, 4)
+        Token index to RAS mm (centre of the cell).
+    valid : ndarray, shape (i, p, l), bool
+        False where the model did not look (outside the body or the crop).
+    level : str
+        Which feature level, for example ``"4mm"``.
+    organ : str
+        The organ this grid belongs to, or ``""`` for all.
+    """
+
+    tokens: NDArray[np.float16] | NDArray[np.float32]
+    affine: Affine
+    valid: NDArray[np.bool_]
+    level: str = ""
+    organ: str = ""
+
+    def __post_init__(self) -> None:
+        """Freeze the arrays and check the affine."""
+        for name in ("tokens", "valid"):
+            view = getattr(self, name).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
+        object.__setattr__(self, "affine", checked_affine(self.affine))
+
+
+@dataclass(frozen=True)
+class TextVector:
+    """A phrase in the image's space: logit(token) = token . vector + bias.
+
+    Attributes
+    ----------
+    vector : ndarray, shape (c,), float32
+    bias : float
+    known : float
+        Similarity to the nearest phrase the model was trained on, in [-1, 1]; low means that
+        the model does not know these words.
+    concepts : mapping of str to float
+        Mixture weights behind the vector, for showing; empty where the model has none.
+    """
+
+    vector: NDArray[np.float32]
+    bias: float = 0.0
+    known: float = 1.0
+    concepts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Everything one encoder computed from one scan; phrases only touch this.
+
+    Attributes
+    ----------
+    grids : tuple of TokenGrid
+        One or more levels; the first is the one phrases are grounded on.
+    organs : mapping of str to ndarray, shape (c,), float32
+        One pooled vector per organ, where the model has them.
+    attention : mapping of str to ndarray, shape (i, p, l), float32
+        Organ-query attention weights on the first grid (sum to 1 over the organ).
+    model : str
+        Card id of the encoder.
+    weights : str
+        SHA-256 of the weights.
+    scan : str
+        Digest of the scan.
+    """
+
+    grids: tuple[TokenGrid, ...]
+    organs: Mapping[str, NDArray[np.float32]]
+    model: str
+    weights: str
+    scan: str
+    attention: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over model, weights, scan and tokens: same inputs give the same digest."""
+        sha = hashlib.sha256(f"{self.model}{self.weights}{self.scan}".encode())
+        for grid in self.grids:
+            sha.update(np.ascontiguousarray(grid.tokens).tobytes())
+        for name in sorted(self.organs):
+            sha.update(name.encode() + np.ascontiguousarray(self.organs[name]).tobytes())
+        return sha.hexdigest()

@@ -1,0 +1,51 @@
+"""FindingsTable: zero-shot scores by anatomy and finding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FindingRow:
+    """One finding in one anatomy.
+
+    Attributes
+    ----------
+    organ, finding : str
+        House names.
+    present, absent : float
+        Similarity of the organ's vector to the positive and the negative prompt; NaN when the
+        model cannot judge.
+    margin : float
+        ``present - absent``.
+    percentile : float
+        Of the margin among reference scans, NaN where no reference exists.
+    support : str
+        Empty, or why the model cannot judge this row.
+    """
+
+    organ: str
+    finding: str
+    present: float
+    absent: float
+    margin: float
+    percentile: float = float("nan")
+    support: str = ""
+
+
+@dataclass(frozen=True)
+class FindingsTable:
+    """All rows of one scan.
+
+    Attributes
+    ----------
+    rows : tuple of FindingRow
+    model : str
+        Card id.
+    scan : str
+        Digest of the scan.
+    """
+
+    rows: tuple[FindingRow, ...]
+    model: str
+    scan: str
