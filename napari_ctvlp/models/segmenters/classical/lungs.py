@@ -1,0 +1,129 @@
+"""Left and right lung: air in the body that is not gas in the bowel, split by patient side."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_ctvlp.models.segmenters.classical.coarse import Coarse
+from napari_ctvlp.models.segmenters.classical.morphology import (
+    Mask,
+    box_of,
+    closed,
+    components,
+    depth_mm,
+    dilate,
+)
+
+AIR_HU = -400
+SMALLEST_ML = 60.0
+#: A part smaller than this share of the largest needs ``SMALLEST_ML``; thin slabs hold little.
+SMALLEST_SHARE = 0.1
+#: Gas in stomach and bowel is darker than lung throughout.
+GAS_HU, GAS_SHARE = -950, 0.45
+#: Erosions tried, in mm, until the two lungs come apart.
+APART_MM = (0.0, 2.0, 4.0, 6.0, 8.0, 11.0, 14.0)
+#: The smaller lung holds at least this share of the larger one.
+COMPARABLE = 0.12
+VESSEL_MM = 9.0
+
+
+def find_lungs(coarse: Coarse, body: Mask, airways: Mask, midline: float) -> tuple[Mask, Mask]:
+    """Return left and right lung with their vessels, shape of ``coarse.hu``.
+
+    Parameters
+    ----------
+    coarse : Coarse
+    body, airways : ndarray of bool, shape of ``coarse.hu``
+    midline : float
+        The patient's midline as an index along L.
+    """
+    air = _lung_air(coarse, body, airways)
+    empty = np.zeros_like(air)
+    if not air.any():
+        return empty, empty
+    margin = np.ceil(2 * VESSEL_MM / coarse.step).astype(np.int64)
+    box = box_of(air, margin)
+    left, right = split_sides(air[box], coarse.step, midline - box[2].start)
+    allowed = (body & ~airways)[box]
+    left, right = (_filled(side, coarse.step) & allowed for side in (left, right))
+    overlap = left & right
+    lungs = (empty.copy(), empty.copy())
+    for lung, side in zip(lungs, (left, right), strict=True):
+        lung[box] = side & ~overlap | side & air[box]
+    return lungs
+
+
+def _lung_air(coarse: Coarse, body: Mask, airways: Mask) -> Mask:
+    near = (
+        dilate(airways, 1.01 * float(coarse.step[1:].max()), coarse.step)
+        if airways.any()
+        else airways
+    )
+    air = (coarse.hu < AIR_HU) & body & ~near
+    labels, sizes = components(air)
+    ml = sizes * coarse.block_ml
+    dark = np.bincount(labels.ravel(), (coarse.hu < GAS_HU).ravel(), sizes.size)
+    keep = (ml > min(SMALLEST_ML, SMALLEST_SHARE * ml.max())) & (ml > 1.0)
+    keep &= dark < GAS_SHARE * sizes
+    keep[0] = False
+    return keep[labels]
+
+
+def split_sides(air: Mask, step: NDArray[np.float64], midline: float) -> tuple[Mask, Mask]:
+    """Split lung air into patient left and right.
+
+    The mask is eroded until two comparable parts lie on opposite sides of the midline; every
+    other voxel joins the nearer one. A single lung goes to the side it lies on; lungs that
+    never come apart are cut at the midline.
+
+    Parameters
+    ----------
+    air : ndarray of bool, shape (i, p, l)
+    step : ndarray, shape (3,)
+        Voxel size in mm.
+    midline : float
+        Index along L (index grows toward the patient's left).
+    """
+    deep = depth_mm(air, step)
+    for limit in APART_MM:
+        cores = _two_cores(deep > limit, midline)
+        if cores is not None:
+            return _nearest(air, cores, step)
+    across = np.arange(air.shape[2])
+    share = air[:, :, across > midline].sum() / air.sum()
+    if COMPARABLE < share < 1 - COMPARABLE:
+        left = air & (across > midline)
+    else:
+        left = air if share > 0.5 else np.zeros_like(air)
+    return left, air & ~left
+
+
+def _two_cores(mask: Mask, midline: float) -> tuple[Mask, Mask] | None:
+    """The largest part left and the largest part right of the midline, when comparable."""
+    labels, sizes = components(mask)
+    if sizes.size < 3:
+        return None
+    across = np.broadcast_to(np.arange(mask.shape[2]), mask.shape)
+    place = np.bincount(labels.ravel(), across.ravel(), sizes.size) / np.maximum(sizes, 1)
+    left = int(np.where(place > midline, sizes, 0).argmax())
+    right = int(np.where(place <= midline, sizes, 0).argmax())
+    small, large = sorted((int(sizes[left]), int(sizes[right])))
+    if small < COMPARABLE * large or small < COMPARABLE * int(mask.sum()):
+        return None
+    return labels == left, labels == right
+
+
+def _nearest(air: Mask, cores: tuple[Mask, Mask], step: NDArray[np.float64]) -> tuple[Mask, Mask]:
+    to_left, to_right = (ndimage.distance_transform_edt(~core, sampling=step) for core in cores)
+    left = air & (to_left < to_right)
+    return left, air & ~left
+
+
+def _filled(side: Mask, step: NDArray[np.float64]) -> Mask:
+    """Close over vessels and fill what a lung encloses, slice by slice."""
+    if not side.any():
+        return side
+    hull = closed(side, VESSEL_MM, step)
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in hull])
