@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -76,6 +78,16 @@ class AnatomyMap:
         object.__setattr__(self, "affine", checked_affine(self.affine))
         object.__setattr__(self, "by_name", {organ.name: organ for organ in self.organs})
 
+    @cached_property
+    def content(self) -> str:
+        """SHA-256 over labels, affine and table, 64 hex digits: same content, same key."""
+        sha = hashlib.sha256(f"{self.source}{self.labels.dtype.str}{self.labels.shape}".encode())
+        sha.update(np.ascontiguousarray(self.affine).tobytes())
+        sha.update(repr([(organ.id, organ.name) for organ in self.organs]).encode())
+        for plane in self.labels:
+            sha.update(np.ascontiguousarray(plane).tobytes())
+        return sha.hexdigest()
+
     def mask(self, names: str | Iterable[str]) -> NDArray[np.bool_]:
         """Return the union of named organs, shape (i, p, l); absent names add nothing."""
         wanted = [names] if isinstance(names, str) else list(names)
@@ -107,8 +119,10 @@ def anatomy_from_labels(
         Every id that may occur.
     """
     top = max(number for number, _ in names) + 1
-    counts = np.bincount(labels.ravel(), minlength=top)
-    sums = np.bincount(labels.ravel(), weights=np.ravel(scan.hu), minlength=top)
+    counts, sums = np.zeros(top), np.zeros(top)
+    for plane, hu in zip(labels, scan.hu, strict=True):
+        counts += np.bincount(plane.ravel(), minlength=top)
+        sums += np.bincount(plane.ravel(), weights=hu.ravel(), minlength=top)
     cut = _ids_on_edges(labels)
     organs = tuple(
         Organ(

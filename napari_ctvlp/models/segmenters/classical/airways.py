@@ -46,7 +46,7 @@ def find_airways(coarse: Coarse, body: Mask, midline: float) -> Mask:
 
 
 def _seed(coarse: Coarse, body: Mask, midline: float) -> Mask:
-    """The longest stack of tube-like patches."""
+    """Find the largest stack of tube-like patches."""
     labels, sizes = components(_tube_slices(coarse, (coarse.hu < SEED_HU) & body, midline))
     return (labels == int(sizes.argmax())) & (labels > 0)
 
@@ -66,7 +66,7 @@ def _tube_slices(coarse: Coarse, dark: Mask, midline: float) -> Mask:
 
 
 def _walled(coarse: Coarse, labels: Ids, number: int, box: tuple[slice, slice, slice]) -> bool:
-    """True when a patch is compact and its rim is wall, not lung; patches at an edge are not."""
+    """Tell whether a patch is compact, off the edge and rimmed by wall instead of lung."""
     rows, columns = box[1], box[2]
     height = (rows.stop - rows.start) * coarse.step[1]
     width = (columns.stop - columns.start) * coarse.step[2]

@@ -1,46 +1,62 @@
-"""Bone by HU, told from contrast-filled heart, vessels and kidneys by its unevenness."""
+"""Bone by HU and place, told from contrast-filled heart, vessels and bowel."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
 
+from napari_ctvlp.models.segmenters.classical.cavity import Cavity
 from napari_ctvlp.models.segmenters.classical.coarse import Coarse
-from napari_ctvlp.models.segmenters.classical.morphology import Mask, components, dilate, erode
+from napari_ctvlp.models.segmenters.classical.morphology import (
+    Mask,
+    closed,
+    components,
+    dilate,
+    erode,
+)
 
 BONE_HU = 170
 SMALLEST_ML = 0.3
+#: Gaps up to this radius, in mm, are marrow.
+MARROW_MM = 5.0
 #: Width in mm of the spine when the midline is looked for.
 SPINE_MM = 40.0
+#: Contrast-filled blood: HU spread within 8 mm, largest distance from its mean, least amount.
+EVEN_HU, NEAR_HU, POOL_ML = 35.0, 60.0, 30.0
 
 
 def find_midline(coarse: Coarse, body: Mask) -> float:
     """Return where the spine lies, as an index along L; the body's middle if no bone is seen."""
-    columns = body.any(axis=(0, 1))
-    if not columns.any():
-        return (coarse.hu.shape[2] - 1) / 2
-    across = np.arange(columns.size)
-    weight = body.sum(axis=(0, 1)).astype(float)
+    weight = body.sum(axis=(0, 1)).astype(np.float64)
+    across = np.arange(weight.size)
+    if not weight.any():
+        return (weight.size - 1) / 2
     middle = float((across * weight).sum() / weight.sum())
-    dense = ((coarse.hu > BONE_HU) & body).sum(axis=(0, 1)).astype(float)
+    dense = ((coarse.hu > BONE_HU) & body).sum(axis=(0, 1)).astype(np.float64)
     smooth = ndimage.gaussian_filter1d(dense, SPINE_MM / 2 / coarse.step[2], mode="constant")
-    prior = np.exp(-0.5 * ((across - middle) * coarse.step[2] / 50.0) ** 2)
-    score = smooth * prior
+    score = smooth * np.exp(-0.5 * ((across - middle) * coarse.step[2] / 50.0) ** 2)
     return float(score.argmax()) if score.max() > 0 else middle
 
 
-def find_bones(coarse: Coarse, body: Mask) -> Mask:
-    """Return bone, shape of ``coarse.hu``."""
+def find_bones(coarse: Coarse, body: Mask, cavity: Cavity) -> Mask:
+    """Return bone with its marrow, shape of ``coarse.hu``.
+
+    Inside chest and belly only the spine is bone; in the spine's zone, blood as bright as the
+    heart is not.
+    """
     dense = (coarse.hu > BONE_HU) & body
-    labels, sizes = components(dense & ~blood_pool(coarse, dense))
-    return (sizes * coarse.block_ml > SMALLEST_ML)[labels] & dense
+    bone = dense & ~cavity.boneless & ~_blood(coarse, dense, cavity)
+    labels, sizes = components(bone)
+    return closed((sizes * coarse.block_ml > SMALLEST_ML)[labels], MARROW_MM, coarse.step) & body
 
 
-def blood_pool(coarse: Coarse, dense: Mask) -> Mask:
-    """Dense parts as even as contrast-filled blood."""
+def _blood(coarse: Coarse, dense: Mask, cavity: Cavity) -> Mask:
+    """Dense parts as even as contrast-filled blood and about as bright as the heart's."""
     mean = ndimage.uniform_filter(coarse.hu, 3)
-    square = ndimage.uniform_filter(coarse.hu**2, 3)
-    rough = np.sqrt(np.maximum(square - mean**2, 0))
-    even = dense & (rough < 35)
-    core = erode(even, 3.0, coarse.step)
-    return dilate(core, 8.0, coarse.step) & dense
+    spread = np.sqrt(np.maximum(ndimage.uniform_filter(coarse.hu**2, 3) - mean**2, 0))
+    even = dense & (spread < EVEN_HU)
+    heart = coarse.hu[even & cavity.boneless]
+    if heart.size * coarse.block_ml < POOL_ML:
+        return np.zeros_like(dense)
+    alike = even & (np.abs(coarse.hu - np.median(heart)) < NEAR_HU)
+    return dilate(erode(alike, 3.0, coarse.step), 8.0, coarse.step) & dense

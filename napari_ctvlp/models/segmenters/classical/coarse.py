@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,22 +47,24 @@ class Coarse:
 
 def coarse_scan(scan: Scan) -> Coarse:
     """Average a scan over blocks of about ``BLOCK_MM``; NaN counts as air."""
-    i, p, l = (max(1, int(np.floor(BLOCK_MM / size + 0.5))) for size in scan.spacing)  # noqa: E741
-    planes = [
-        _block_means(scan.hu[start : start + i], p, l) for start in range(0, scan.shape[0], i)
-    ]
-    return Coarse(np.stack(planes), (i, p, l), coarse_affine(scan.affine, (i, p, l)))
+    i, *in_plane = (max(1, int(np.floor(BLOCK_MM / size + 0.5))) for size in scan.spacing)
+    starts = range(0, scan.shape[0], i)
+    planes = [_block_means(scan.hu[start : start + i], in_plane) for start in starts]
+    factor = (i, in_plane[0], in_plane[1])
+    return Coarse(np.stack(planes), factor, coarse_affine(scan.affine, factor))
 
 
 def _block_means(
-    slab: NDArray[np.int16] | NDArray[np.float32], p: int, l: int
-) -> NDArray[np.float32]:  # noqa: E741
+    slab: NDArray[np.int16] | NDArray[np.float32], blocks: Sequence[int]
+) -> NDArray[np.float32]:
     values = np.nan_to_num(slab.astype(np.float32), nan=LOWEST_HU)
     plane = np.clip(values, LOWEST_HU, HIGHEST_HU).mean(axis=0)
-    edges = [(0, -size % block) for size, block in zip(plane.shape, (p, l), strict=True)]
+    edges = [(0, -size % block) for size, block in zip(plane.shape, blocks, strict=True)]
     padded = np.pad(plane, edges, mode="edge")
-    blocks = padded.reshape(padded.shape[0] // p, p, padded.shape[1] // l, l)
-    return np.asarray(blocks.mean(axis=(1, 3)), dtype=np.float32)
+    tiles = padded.reshape(
+        padded.shape[0] // blocks[0], blocks[0], padded.shape[1] // blocks[1], blocks[1]
+    )
+    return np.asarray(tiles.mean(axis=(1, 3)), dtype=np.float32)
 
 
 def to_scan_grid(

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from napari_ctvlp.models.segmenters.classical.coarse import Coarse
 from napari_ctvlp.models.segmenters.classical.morphology import (
+    Ids,
     Mask,
     box_of,
     closed,
@@ -21,7 +22,11 @@ SMALLEST_ML = 60.0
 #: A part smaller than this share of the largest needs ``SMALLEST_ML``; thin slabs hold little.
 SMALLEST_SHARE = 0.1
 #: Gas in stomach and bowel is darker than lung throughout.
-GAS_HU, GAS_SHARE = -950, 0.45
+GAS_HU, GAS_SHARE = -950, 0.7
+#: The same for parts too small for a whole lung.
+BOWEL_ML, BOWEL_SHARE = 300.0, 0.25
+#: Two parts that only touch through a neck of this radius are judged apart.
+NECK_MM = 3.0
 #: Erosions tried, in mm, until the two lungs come apart.
 APART_MM = (0.0, 2.0, 4.0, 6.0, 8.0, 11.0, 14.0)
 #: The smaller lung holds at least this share of the larger one.
@@ -56,19 +61,33 @@ def find_lungs(coarse: Coarse, body: Mask, airways: Mask, midline: float) -> tup
 
 
 def _lung_air(coarse: Coarse, body: Mask, airways: Mask) -> Mask:
-    near = (
-        dilate(airways, 1.01 * float(coarse.step[1:].max()), coarse.step)
-        if airways.any()
-        else airways
-    )
-    air = (coarse.hu < AIR_HU) & body & ~near
-    labels, sizes = components(air)
+    """Air of the body without bowel gas and airways."""
+    reach = 1.01 * float(coarse.step[1:].max())
+    wall = dilate(airways, reach, coarse.step) if airways.any() else airways
+    air = (coarse.hu < AIR_HU) & body & ~wall
+    labels, sizes = _parts(air, coarse.step)
     ml = sizes * coarse.block_ml
-    dark = np.bincount(labels.ravel(), (coarse.hu < GAS_HU).ravel(), sizes.size)
-    keep = (ml > min(SMALLEST_ML, SMALLEST_SHARE * ml.max())) & (ml > 1.0)
-    keep &= dark < GAS_SHARE * sizes
+    gas = np.bincount(labels.ravel(), (coarse.hu < GAS_HU).ravel(), sizes.size)
+    lung = gas < np.where(ml < BOWEL_ML, BOWEL_SHARE, GAS_SHARE) * sizes
+    largest = float(ml[lung].max(initial=0.0))
+    keep = lung & (ml > min(SMALLEST_ML, SMALLEST_SHARE * largest)) & (ml > 1.0)
     keep[0] = False
     return keep[labels]
+
+
+def _parts(air: Mask, step: NDArray[np.float64]) -> tuple[Ids, NDArray[np.int64]]:
+    """Label air by its nearest thick part, so that a lung and the bowel that touch come apart."""
+    deep = depth_mm(air, step)
+    labels, _ = components(deep > min(NECK_MM, 0.5 * float(deep.max(initial=0.0))))
+    nearest = ndimage.distance_transform_edt(
+        labels == 0, sampling=step, return_distances=False, return_indices=True
+    )
+    whole, _ = components(air)
+    reached = tuple(nearest)
+    spread = np.where(air & (whole == whole[reached]), labels[reached], 0).astype(np.int32)
+    sizes = np.bincount(spread.ravel(), minlength=int(labels.max()) + 1)
+    sizes[0] = 0
+    return spread, sizes
 
 
 def split_sides(air: Mask, step: NDArray[np.float64], midline: float) -> tuple[Mask, Mask]:
@@ -101,7 +120,7 @@ def split_sides(air: Mask, step: NDArray[np.float64], midline: float) -> tuple[M
 
 
 def _two_cores(mask: Mask, midline: float) -> tuple[Mask, Mask] | None:
-    """The largest part left and the largest part right of the midline, when comparable."""
+    """Return the largest parts left and right of the midline, when comparable."""
     labels, sizes = components(mask)
     if sizes.size < 3:
         return None

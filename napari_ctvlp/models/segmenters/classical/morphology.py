@@ -36,17 +36,22 @@ def dilate(mask: Mask, mm: float, step: NDArray[np.float64]) -> Mask:
     return depth_mm(~mask, step) <= mm
 
 
-def opened(mask: Mask, mm: float, step: NDArray[np.float64]) -> Mask:
-    """Remove what a ball of ``mm`` does not fit into."""
-    return dilate(erode(mask, mm, step), mm, step)
-
-
 def closed(mask: Mask, mm: float, step: NDArray[np.float64]) -> Mask:
     """Fill gaps that a ball of ``mm`` does not fit into, also at the edge of the grid."""
     pad = [(int(np.ceil(mm / size)) + 1,) * 2 for size in step]
     grown = dilate(np.pad(mask, pad), mm, step)
     core = tuple(slice(low, -high) for low, high in pad)
     return erode(grown, mm, step)[core] | mask
+
+
+def grown(mask: Mask, blocks: int = 1) -> Mask:
+    """Dilate by a few blocks along the axes."""
+    return np.asarray(ndimage.binary_dilation(mask, iterations=blocks), dtype=bool)
+
+
+def shrunk(mask: Mask, blocks: int = 1) -> Mask:
+    """Erode by a few blocks along the axes; the edge of the grid does not eat."""
+    return np.asarray(ndimage.binary_erosion(mask, iterations=blocks, border_value=1), dtype=bool)
 
 
 def components(mask: Mask, structure: Mask | None = None) -> tuple[Ids, NDArray[np.int64]]:

@@ -29,29 +29,15 @@ class Organ(IntEnum):
 SKIN_HU = -300
 FAT_HU = (-200, -30)
 MUSCLE_HU = (-30, 160)
-BONE_HU = 160
+BONE_HU, MARROW_HU = 160, 100
 LUNG_HU = -400
-AIRWAY_HU = -800
+AIRWAY_HU = (-700, -850)
 SLAB = 8
 
 
-#: What is known of a block before its voxels are looked at: sure (inner) and possible (near).
-BITS = {
-    name: 1 << n
-    for n, name in enumerate(
-        (
-            "body",
-            "near_body",
-            "left",
-            "near_left",
-            "right",
-            "near_right",
-            "airways",
-            "bones",
-            "cavity",
-        )
-    )
-}
+NAMES = ("body", "left", "right", "airways", "bones", "near_body", "near_left", "near_right")
+#: What is known of a block before its voxels are looked at: sure, or only possible ("near").
+BITS = {name: 1 << n for n, name in enumerate((*NAMES, "near_airways", "near_bones", "cavity"))}
 Packed = NDArray[np.uint16]
 
 
@@ -92,9 +78,11 @@ def _decide(hu: NDArray[np.int16] | NDArray[np.float32], known: Packed) -> NDArr
     labels = body.astype(np.uint8)
     labels[body & ~has("cavity") & (hu >= MUSCLE_HU[0]) & (hu < MUSCLE_HU[1])] = Organ.MUSCLE
     labels[body & (hu >= FAT_HU[0]) & (hu < FAT_HU[1])] = Organ.FAT
-    labels[has("bones") & (hu >= BONE_HU)] = Organ.BONES
+    bones = has("bones") & (hu >= MARROW_HU) | has("near_bones") & (hu >= BONE_HU)
+    labels[body & bones] = Organ.BONES
     dark = hu < LUNG_HU
     labels[has("left") | has("near_left") & dark] = Organ.LUNG_LEFT
     labels[has("right") | has("near_right") & dark] = Organ.LUNG_RIGHT
-    labels[has("airways") & (hu < AIRWAY_HU)] = Organ.AIRWAYS
+    gas = has("airways") & (hu < AIRWAY_HU[0]) | has("near_airways") & (hu < AIRWAY_HU[1])
+    labels[gas] = Organ.AIRWAYS
     return labels

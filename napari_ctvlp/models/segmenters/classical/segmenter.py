@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from napari_ctvlp.core.anatomy import AnatomyMap, anatomy_from_labels
-from napari_ctvlp.core.hull import convex_slices
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.models.protocol import Compute, ModelCard, Progress, silent
 from napari_ctvlp.models.segmenters.classical.airways import find_airways
 from napari_ctvlp.models.segmenters.classical.body import find_body
 from napari_ctvlp.models.segmenters.classical.bones import find_bones, find_midline
+from napari_ctvlp.models.segmenters.classical.cavity import find_cavity
 from napari_ctvlp.models.segmenters.classical.coarse import Coarse, coarse_scan
 from napari_ctvlp.models.segmenters.classical.lungs import find_lungs
-from napari_ctvlp.models.segmenters.classical.morphology import Mask, dilate, erode
+from napari_ctvlp.models.segmenters.classical.morphology import Mask, grown, shrunk
 from napari_ctvlp.models.segmenters.classical.refine import Organ, label_scan, packed
 
 #: Id and house name of every organ this segmenter can find.
@@ -94,20 +92,23 @@ def _coarse_masks(coarse: Coarse, progress: Progress) -> dict[str, Mask]:
     airways = find_airways(coarse, body, midline)
     progress(0.3, "lungs")
     left, right = find_lungs(coarse, body, airways, midline)
-    progress(0.5, "bones")
-    bones = find_bones(coarse, body)
-    cavity = convex_slices(left | right)
-    block = 1.01 * float(coarse.step.max())
+    progress(0.45, "bones")
+    cavity = find_cavity(coarse, body, left | right, midline)
+    bones = find_bones(coarse, body, cavity)
+    progress(0.55, "edges")
+    lungs = left | right
     return {
-        "body": erode(body, block, coarse.step),
-        "near_body": dilate(body, block, coarse.step),
-        "left": erode(left, block, coarse.step),
-        "near_left": dilate(left, block, coarse.step) & ~right & ~airways & body,
-        "right": erode(right, block, coarse.step),
-        "near_right": dilate(right, block, coarse.step) & ~left & ~airways & body,
+        "body": shrunk(body, 2),
+        "left": shrunk(left),
+        "right": shrunk(right),
         "airways": airways,
-        "bones": dilate(bones, block, coarse.step),
-        "cavity": cavity,
+        "bones": bones,
+        "near_body": grown(body),
+        "near_left": grown(left) & ~right & ~airways & body,
+        "near_right": grown(right) & ~left & ~airways & body,
+        "near_airways": grown(airways) & ~lungs,
+        "near_bones": grown(bones) & ~cavity.boneless,
+        "cavity": cavity.inside,
     }
 
 
