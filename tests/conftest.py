@@ -1,32 +1,33 @@
-"""Fixtures that every room's tests share."""
+"""Fixtures every room shares."""
+
+from __future__ import annotations
 
 import os
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder of the project's shared data, beside the checkout (or ``CTVLP_SHARED``).
+    """Return the shared data folder beside the repository, or ``$CTVLP_SHARED``.
 
-    Tests that need it are skipped where it is absent, and fail where it is absent and
-    ``CTVLP_REQUIRE_SHARED=1``.
+    Tests that ask for it are skipped where it is absent, unless ``CTVLP_REQUIRE_SHARED=1``.
     """
-    folder = Path(os.environ.get("CTVLP_SHARED", ROOT.parent / "shared"))
-    if (folder / "data").is_dir():
+    beside = Path(__file__).resolve().parents[1].parent / "shared"
+    folder = Path(os.environ.get("CTVLP_SHARED", beside))
+    if folder.is_dir():
         return folder
+    message = f"the shared data folder {folder} is not there"
     if os.environ.get("CTVLP_REQUIRE_SHARED") == "1":
-        pytest.fail(f"CTVLP_REQUIRE_SHARED is set, but {folder} holds no data")
-    pytest.skip(f"no shared data at {folder}")
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 @pytest.fixture(scope="session")
 def sample() -> Path:
-    """Path of the sample CT in the checkout."""
-    return ROOT / "examples" / "data" / "ct.nii.gz"
+    """Return the path of the sample CT in the checkout."""
+    return Path(__file__).resolve().parents[1] / "examples" / "data" / "ct.nii.gz"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
