@@ -1,0 +1,112 @@
+"""The frozen protocol: cases, phrases and settings of ``ctvlp evaluate``."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+PROTOCOL = Path(__file__).resolve().parent / "protocol.toml"
+Side = Literal["left", "right", ""]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan with a reference mask.
+
+    Attributes
+    ----------
+    name : str
+        Folder under the evaluation directory; its CT is ``ct.nii.gz``.
+    finding, phrase : str
+        Key of the phrase lists, and the main phrase.
+    side : {"left", "right"}
+        Patient side of the reference.
+    labels : str
+        Label file on the CT's grid.
+    ids : tuple of int
+        Labels that make up the reference.
+    truth : str
+        Where the reference comes from.
+    lungs : mapping of side to label
+        Where lungs are drawn.
+    bar : bool
+        Whether the release's bars are judged here.
+    """
+
+    name: str
+    finding: str
+    phrase: str
+    side: Side
+    labels: str
+    ids: tuple[int, ...]
+    truth: str
+    lungs: Mapping[str, int] = field(default_factory=dict)
+    bar: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A finding seen by eye: no mask."""
+
+    name: str
+    phrase: str
+    side: Side
+
+
+@dataclass(frozen=True)
+class PhraseList:
+    """Phrases of one finding: words of the glossary, words kept from it, other findings."""
+
+    trained: tuple[str, ...]
+    held_out: tuple[str, ...]
+    swaps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Numbers of the protocol; see the comments in ``protocol.toml``."""
+
+    tolerance_mm: float
+    random_maps: int
+    random_sigma_mm: float
+    iou_thresholds: tuple[float, ...]
+    hit_dice: float
+    bootstrap: int
+    bar_auroc: float
+    bar_lungs: float
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that was fixed before training."""
+
+    version: str
+    settings: Settings
+    templates: Mapping[str, str]
+    cases: tuple[Case, ...]
+    seen: tuple[Seen, ...]
+    lists: Mapping[str, PhraseList]
+    unrelated: tuple[str, ...]
+
+
+@cache
+def protocol() -> Protocol:
+    """Read ``protocol.toml``."""
+    table = tomllib.loads(PROTOCOL.read_text(encoding="utf-8"))
+    return Protocol(
+        version=table["version"],
+        settings=Settings(**_tuples(table["settings"])),
+        templates=table["templates"],
+        cases=tuple(Case(**_tuples(row)) for row in table["case"]),
+        seen=tuple(Seen(**row) for row in table["seen"]),
+        lists={name: PhraseList(**_tuples(rows)) for name, rows in table["lists"].items()},
+        unrelated=tuple(table["unrelated"]["phrases"]),
+    )
+
+
+def _tuples(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(item) if isinstance(item, list) else item for key, item in row.items()}
