@@ -161,6 +161,31 @@ def ipl_affine(scale: ArrayLike, translate: ArrayLike) -> Affine:
     return matrix
 
 
+def oriented_affine(
+    code: str, shape: tuple[int, ...], steps: ArrayLike, centre: ArrayLike = (0.0, 0.0, 0.0)
+) -> Affine:
+    """Return the affine of a grid with given axis letters around a world point.
+
+    Parameters
+    ----------
+    code : str
+        Three letters, the patient direction each axis grows toward, such as ``"IPL"``.
+    shape : tuple of int
+    steps : array_like, shape (3,)
+        Voxel size in mm along each axis.
+    centre : array_like, shape (3,)
+        RAS mm of the grid's centre.
+    """
+    matrix = np.eye(4)
+    matrix[:3, :3] = 0
+    for axis, (letter, step) in enumerate(zip(code, np.asarray(steps, float), strict=True)):
+        row = next(row for row, letters in enumerate(LETTERS) if letter in letters)
+        matrix[row, axis] = step if letter == LETTERS[row][0] else -step
+    middle = (np.asarray(shape, dtype=np.float64) - 1) / 2
+    matrix[:3, 3] = np.asarray(centre, dtype=np.float64) - matrix[:3, :3] @ middle
+    return checked_affine(matrix)
+
+
 def snapped(affine: Affine) -> Affine:
     """Return an IPL affine without its sub-``SNAP_DEGREES`` rotation, same first voxel."""
     return ipl_affine(spacing(affine), ras_to_screen(affine[:3, 3]))
@@ -244,5 +269,5 @@ def _to_ipl_plan(affine: Affine) -> tuple[tuple[int, int, int], tuple[int, ...]]
     rows = _axis_rows(affine)
     first, second, third = (rows.index(row) for row in IPL_ROWS)
     order = (first, second, third)
-    flips = tuple(n for n, (row, axis) in enumerate(zip(IPL_ROWS, order, strict=True)) if affine[row, axis] > 0)
+    flips = tuple(n for n in range(3) if affine[IPL_ROWS[n], order[n]] > 0)
     return order, flips
