@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_ctvlp.core.geometry import Affine, checked_affine, spacing
+from napari_ctvlp.core.geometry import Affine, checked_affine, spacing, transform
 from napari_ctvlp.core.scan import Scan
 
 Side = Literal["left", "right", ""]
@@ -93,6 +93,22 @@ class AnatomyMap:
         wanted = [names] if isinstance(names, str) else list(names)
         ids = [self.by_name[name].id for name in wanted if name in self.by_name]
         return np.isin(self.labels, ids)
+
+    def point_inside(self, name: str) -> tuple[float, float, float] | None:
+        """Return RAS mm of the voxel of an organ nearest to its centre; None when it has none.
+
+        Large label maps are looked at in steps, which finds a voxel of the organ all the same.
+        """
+        if not self.has(name):
+            return None
+        number = self.by_name[name].id
+        for step in (4, 1):
+            found = np.argwhere(self.labels[::step, ::step, ::step] == number) * step
+            if len(found):
+                nearest = found[np.argmin(((found - found.mean(axis=0)) ** 2).sum(axis=1))]
+                r, a, s = transform(self.affine, nearest).tolist()
+                return r, a, s
+        return None
 
     def has(self, name: str) -> bool:
         """Return True when the organ is in the table with at least one voxel."""

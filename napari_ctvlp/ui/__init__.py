@@ -1,0 +1,1 @@
+"""napari and Qt: shows and asks, never calculates."""

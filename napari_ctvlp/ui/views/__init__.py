@@ -1,0 +1,1 @@
+"""Linked planes, crosshair, letters, presets and readout."""

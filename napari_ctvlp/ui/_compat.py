@@ -1,0 +1,77 @@
+"""Every use of a napari private name, with the version it was seen in.
+
+Without one of them a feature switches off; the application goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.components.overlays import SceneOverlay
+
+#: Half length of a crosshair line in mm: beyond any scan.
+_REACH_MM = 1e4
+
+
+class Crosshair(SceneOverlay):  # type: ignore[misc]
+    """Two lines through a world point; an overlay, so that it changes neither extent nor sliders.
+
+    Attributes
+    ----------
+    position : tuple of float
+        World (I, P, L) mm.
+    color : str
+    """
+
+    position: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    color: str = "#ffd24a"
+
+
+def _register_crosshair() -> bool:
+    """Tell napari how to draw :class:`Crosshair` (private names seen in 0.9.2 and 0.10.0rc1)."""
+    try:
+        from napari._vispy.overlays.base import ViewerOverlayMixin, VispySceneOverlay
+        from napari._vispy.utils.visual import overlay_to_visual
+        from vispy.scene.visuals import Line
+    except ImportError:
+        return False
+
+    class VispyCrosshair(ViewerOverlayMixin, VispySceneOverlay):  # type: ignore[misc]
+        def __init__(self, **kwargs: Any) -> None:
+            node = Line(connect="segments", width=1, antialias=False)
+            super().__init__(node=node, **kwargs)
+            self.overlay.events.position.connect(self._draw)
+            self.viewer.dims.events.order.connect(self._draw)
+            self.viewer.dims.events.ndisplay.connect(self._draw)
+            self.reset()
+            self._draw()
+
+        def _draw(self, event: object = None) -> None:
+            displayed = list(self.viewer.dims.displayed)
+            if len(displayed) != 2 or max(displayed) > 2:
+                self.node.visible = False
+                return
+            point = np.array(self.overlay.position)[displayed][::-1]
+            ends = [[point - reach, point + reach] for reach in np.eye(2) * _REACH_MM]
+            self.node.set_data(pos=np.concatenate(ends), color=self.overlay.color)
+            self._on_visible_change()
+
+        def close(self) -> None:
+            self.overlay.events.position.disconnect(self._draw)
+            self.viewer.dims.events.order.disconnect(self._draw)
+            self.viewer.dims.events.ndisplay.disconnect(self._draw)
+            super().close()
+
+    overlay_to_visual[Crosshair] = VispyCrosshair
+    return True
+
+
+HAS_CROSSHAIR = _register_crosshair()
+
+
+def plain_viewer(viewer: Any) -> ViewerModel:
+    """Take the viewer out of the proxy that napari hands to plugins (seen in 0.9.2)."""
+    bare: ViewerModel = getattr(viewer, "__wrapped__", viewer)
+    return bare

@@ -1,0 +1,125 @@
+"""What ``napari.yaml`` points at. Only qtpy and numpy are imported until one of these runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QWidget
+
+if TYPE_CHECKING:
+    from napari_ctvlp.core.scan import Scan
+
+LayerData = tuple[Any, dict[str, Any], str]
+SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
+#: A folder that holds one of these belongs to another reader.
+_OTHERS = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".zarray", ".zgroup", ".zattrs"})
+
+
+def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerData]] | None:
+    """Return :func:`read_ct` when ``path`` may be a CT, without opening it."""
+    target = _target(path)
+    if target is None:
+        return None
+    if target.is_dir():
+        names = (entry.suffix.lower() or entry.name for entry in target.iterdir())
+        return None if any(name in _OTHERS for name in names) else read_ct
+    return read_ct if target.name.lower().endswith(SUFFIXES) else None
+
+
+def read_ct(path: str | Sequence[str]) -> list[LayerData]:
+    """Read a CT as layer data: mm, named axes, source kept for saving.
+
+    Raises
+    ------
+    InputRefused
+        With what was expected, what came and what to do; the viewer stays as it is.
+    """
+    from napari_ctvlp.engine.verbs import open_scan
+
+    target = _target(path)
+    return [_layer_data(open_scan(target if target is not None else Path(str(path))))]
+
+
+def chest_ct() -> list[LayerData]:
+    """Return the chest CT that ships with the package (LIDC-IDRI-0001, CC BY 3.0)."""
+    from napari_ctvlp.core.resources import sample_folder
+
+    return read_ct(str(sample_folder() / "ct.nii.gz"))
+
+
+def procedural_phantom() -> list[LayerData]:
+    """Return a small chest made of formulas; it needs no file."""
+    from napari_ctvlp.core.phantom import phantom
+
+    return [_layer_data(phantom())]
+
+
+def reading_room() -> None:
+    """Lay out every dock and view on the current viewer and start the jobs on its CT."""
+    from napari_ctvlp.ui.arrange import lay_out
+    from napari_ctvlp.ui.room import room_of
+
+    viewer = _viewer()
+    lay_out(viewer)
+    room_of(viewer).start()
+
+
+def run_dock() -> QWidget:
+    """Return the dock that opens a CT and runs the jobs on it."""
+    return _dock("Reading room")
+
+
+def organs_dock() -> QWidget:
+    """Return the table of organs."""
+    return _dock("Organs")
+
+
+def phrases_dock() -> QWidget:
+    """Return the dock that takes phrases."""
+    return _dock("Phrases")
+
+
+def findings_dock() -> QWidget:
+    """Return the table of findings."""
+    return _dock("Findings")
+
+
+def views_dock() -> QWidget:
+    """Return the linked coronal and sagittal views."""
+    return _dock("Views")
+
+
+def _dock(title: str) -> QWidget:
+    from napari_ctvlp.ui.arrange import make_dock
+
+    return make_dock(title, _viewer())
+
+
+def _viewer() -> Any:
+    """Return the viewer of the window the user works in."""
+    import napari
+
+    viewer = napari.current_viewer()
+    if viewer is None:
+        raise RuntimeError("no napari window is open")
+    return viewer
+
+
+def _target(path: str | Sequence[str]) -> Path | None:
+    """Return the one file or folder that is meant; several DICOM files mean their folder."""
+    if isinstance(path, str | Path):
+        return Path(path)
+    paths = [Path(one) for one in path]
+    if len(paths) == 1:
+        return paths[0]
+    folders = {one.parent for one in paths}
+    same = len(folders) == 1 and all(one.suffix.lower() == ".dcm" for one in paths)
+    return folders.pop() if same else None
+
+
+def _layer_data(scan: Scan) -> LayerData:
+    from napari_ctvlp.ui.layers import ct_arguments
+
+    return scan.hu, ct_arguments(scan), "image"

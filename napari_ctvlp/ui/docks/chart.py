@@ -1,0 +1,66 @@
+"""The bar chart of how a heatmap spreads over the anatomy; matplotlib is imported when needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+
+from napari_ctvlp.ui.palette import organ_colour, organ_title
+
+_MOST = 7
+
+
+class ShareChart(QWidget):
+    """Share of the heatmap per anatomy, the largest on top."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._canvas: Any = None
+        self._note = QLabel("The share of the heatmap per anatomy will be shown here.")
+        self._note.setWordWrap(True)
+        self._box = QVBoxLayout(self)
+        self._box.setContentsMargins(0, 0, 0, 0)
+        self._box.addWidget(self._note)
+        self.setMinimumHeight(160)
+
+    def show_shares(self, shares: dict[str, float]) -> None:
+        """Draw shares, each 0..1, keyed by organ."""
+        self._note.setVisible(not shares)
+        if self._canvas is not None:
+            self._canvas.setVisible(bool(shares))
+        if not shares:
+            return
+        if self._canvas is None:
+            self._canvas = _canvas()
+            self._box.addWidget(self._canvas)
+        _draw(self._canvas.figure, shares)
+        self._canvas.draw_idle()
+
+
+def _canvas() -> Any:
+    from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+    from matplotlib.figure import Figure
+
+    canvas: Any = FigureCanvasQTAgg
+    return canvas(Figure(figsize=(3.2, 2.2), layout="constrained"))
+
+
+def _draw(figure: Any, shares: dict[str, float]) -> None:
+    """Draw horizontal bars on the dark ground of the window."""
+    rows = sorted(shares.items(), key=lambda item: item[1])[-_MOST:]
+    figure.clear()
+    figure.set_facecolor("none")
+    axes = figure.add_subplot()
+    axes.set_facecolor("none")
+    titles = [organ_title(name) for name, _ in rows]
+    bars = axes.barh(
+        titles, [100 * share for _, share in rows], color=[organ_colour(name) for name, _ in rows]
+    )
+    axes.bar_label(bars, fmt="%.0f %%", padding=3, color="#dddddd", fontsize=8)
+    axes.set_title("Share of the heatmap per anatomy", color="#dddddd", fontsize=9)
+    axes.set_xlim(0, 115)
+    axes.tick_params(colors="#dddddd", labelsize=8)
+    axes.xaxis.set_visible(False)
+    for side in axes.spines.values():
+        side.set_visible(False)

@@ -1,0 +1,165 @@
+"""The phrases dock: type, see where, whether, and how sure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from magicgui.widgets import CheckBox, ComboBox, Container, FloatSlider
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_ctvlp.core.heatmap import Heatmap
+from napari_ctvlp.errors import CtvlpError
+from napari_ctvlp.ui.docks.chart import ShareChart
+from napari_ctvlp.ui.palette import HEAT_MAPS
+from napari_ctvlp.ui.session import Look, Session, Study
+from napari_ctvlp.ui.words import parsed_words, peak_words, verdict_words
+
+
+class PhrasesDock(QWidget):
+    """Asks for a phrase and shows the answer.
+
+    Parameters
+    ----------
+    session : Session
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.edit = QLineEdit()
+        self.edit.setPlaceholderText("spiculated nodule in the left lower lobe")
+        self.gate = QCheckBox("Search only where the phrase says")
+        self.gate.setChecked(True)
+        self.cancel_button = QPushButton("Cancel")
+        self.bar = QProgressBar()
+        self.parsed, self.gate_words = _words(), _words()
+        self.verdict, self.peak = _words(), _words()
+        self.jump = QPushButton("Jump")
+        self.look = _look_form(session.look)
+        self.chart = ShareChart()
+        self._arrange()
+        self.edit.returnPressed.connect(self._ask)
+        self.edit.textEdited.connect(self._parse)
+        self.gate.toggled.connect(self._regate)
+        self.cancel_button.clicked.connect(self._cancel)
+        self.jump.clicked.connect(self._jump)
+        self.look.changed.connect(self._looked)
+        session.study_changed.connect(self._study)
+        session.jobs_changed.connect(self._jobs)
+        session.grounding.connect(self._asked)
+        session.failed.connect(self._failed)
+        self._study(session.study)
+        self._jobs()
+
+    def _arrange(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.edit)
+        layout.addWidget(self.parsed)
+        layout.addWidget(self.gate)
+        layout.addWidget(self.gate_words)
+        layout.addLayout(_row(self.bar, self.cancel_button))
+        layout.addWidget(self.verdict)
+        layout.addLayout(_row(self.peak, self.jump))
+        layout.addWidget(self.look.native)
+        layout.addWidget(self.chart, stretch=1)
+        self.setMinimumWidth(320)
+
+    def _ask(self) -> None:
+        if self.session.study is None:
+            self.verdict.setText("Open a CT first.")
+            return
+        self._parse(self.edit.text())
+        self.session.ground(self.edit.text(), self.gate.isChecked())
+
+    def _asked(self, text: str, gate: bool) -> None:
+        """Show the phrase that is being looked for, whoever asked for it."""
+        if self.edit.text() != text:
+            self.edit.setText(text)
+            self._parse(text)
+        study = self.session.study
+        waiting = study is not None and study.encoding is None
+        self.verdict.setText("Waits for the scan to be encoded ..." if waiting else "")
+        self.peak.setText("")
+        self.jump.setEnabled(False)
+
+    def _parse(self, text: str) -> None:
+        from napari_ctvlp.core.parser import parse
+
+        self.parsed.setText(parsed_words(parse(text)) if text.strip() else "")
+
+    def _regate(self, applied: bool) -> None:
+        study = self.session.study
+        if study is not None and study.heatmap is not None:
+            self.session.ground(study.heatmap.phrase.text, applied)
+
+    def _cancel(self, checked: bool = False) -> None:
+        self.session.cancel()
+        self.verdict.setText("Cancelled.")
+
+    def _jump(self, checked: bool = False) -> None:
+        study = self.session.study
+        if study is not None and study.heatmap is not None and study.heatmap.peak_ras is not None:
+            self.session.look_at(study.heatmap.peak_ras)
+
+    def _looked(self) -> None:
+        form = self.look
+        self.session.set_look(
+            Look(form.opacity.value, form.threshold.value, form.colours.value, form.jump.value)
+        )
+
+    def _study(self, study: Study | None) -> None:
+        if study is not None:
+            study.heatmap_changed.connect(self._show)
+        self._show(study.heatmap if study is not None else None)
+
+    def _show(self, heatmap: Heatmap | None) -> None:
+        self.jump.setEnabled(heatmap is not None and heatmap.peak_ras is not None)
+        self.gate_words.setText(heatmap.gate.words if heatmap is not None else "")
+        self.verdict.setText(verdict_words(heatmap) if heatmap is not None else "")
+        self.peak.setText(peak_words(heatmap) if heatmap is not None else "")
+        self.chart.show_shares(dict(heatmap.shares) if heatmap is not None else {})
+
+    def _jobs(self) -> None:
+        jobs = list(self.session.jobs.values())
+        self.bar.setVisible(bool(jobs))
+        self.cancel_button.setVisible(bool(jobs))
+        if jobs:
+            self.bar.setValue(round(100 * jobs[-1].share))
+            self.bar.setFormat(f"{jobs[-1].kind} %p%")
+
+    def _failed(self, error: CtvlpError) -> None:
+        self.verdict.setText(f"{error.found} {error.advice}")
+
+
+def _look_form(look: Look) -> Any:
+    """Build the form of how the heatmap is drawn."""
+    return Container(
+        widgets=[
+            FloatSlider(name="opacity", value=look.opacity, min=0, max=1, step=0.05),
+            FloatSlider(name="threshold", value=look.threshold, min=0, max=0.95, step=0.05),
+            ComboBox(name="colours", value=look.colormap, choices=HEAT_MAPS),
+            CheckBox(name="jump", value=look.jump, text="move to the peak of a new answer"),
+        ]
+    )
+
+
+def _words() -> QLabel:
+    label = QLabel()
+    label.setWordWrap(True)
+    return label
+
+
+def _row(first: QWidget, second: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.addWidget(first, stretch=1)
+    row.addWidget(second)
+    return row

@@ -1,0 +1,181 @@
+"""The run dock: what is open, which model computes where, progress, cancel."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from magicgui import magicgui
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_ctvlp.errors import CtvlpError
+from napari_ctvlp.ui.room import Room
+from napari_ctvlp.ui.session import Run, Study
+
+RESEARCH_USE = "For research only: not a medical device, not for diagnosis."
+_VERBS = {
+    "segment": "Finding organs",
+    "encode": "Encoding the scan",
+    "ground": "Looking for the phrase",
+    "score": "Scoring findings",
+}
+
+
+def encoder_ids() -> list[str]:
+    """Return the card ids of the installed encoders, the embedded one first."""
+    ids = []
+    for card in files("napari_ctvlp.models").joinpath("cards").iterdir():
+        if card.name.endswith(".toml"):
+            row = tomllib.loads(card.read_text("utf-8"))
+            if row.get("kind") == "encoder":
+                ids.append(str(row["id"]))
+    return sorted(ids, key=lambda name: (name != "mini", name)) or ["mini"]
+
+
+class RunDock(QWidget):
+    """Opens a CT and runs the jobs on it.
+
+    Parameters
+    ----------
+    room : Room
+    lay_out : callable
+        Opens every other dock.
+    """
+
+    def __init__(self, room: Room, lay_out: Callable[[], object]) -> None:
+        super().__init__()
+        self.room = room
+        self.session = room.session
+        self.scan_label = QLabel()
+        self.scan_label.setWordWrap(True)
+        self.form = _run_form(self.session.run)
+        self.form.changed.connect(self._form_changed)
+        self.bar = QProgressBar()
+        self.state = QLabel("Ready.")
+        self.state.setWordWrap(True)
+        self.run_button = QPushButton("Run")
+        self.cancel_button = QPushButton("Cancel")
+        self.open_button = QPushButton("Open CT...")
+        self.folder_button = QPushButton("Open DICOM folder...")
+        self.layout_button = QPushButton("Show all docks")
+        self.run_button.clicked.connect(self._run)
+        self.cancel_button.clicked.connect(self._cancel)
+        self.open_button.clicked.connect(self._open_file)
+        self.folder_button.clicked.connect(self._open_folder)
+        self.layout_button.clicked.connect(lambda _=False: lay_out())
+        self._arrange()
+        self.session.study_changed.connect(self._study)
+        self.session.jobs_changed.connect(self._jobs)
+        self.session.failed.connect(self._failed)
+        self._study(self.session.study)
+        self._jobs()
+
+    def _arrange(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.scan_label)
+        layout.addLayout(_row(self.open_button, self.folder_button))
+        layout.addWidget(self.form.native)
+        layout.addLayout(_row(self.run_button, self.cancel_button, self.layout_button))
+        layout.addWidget(self.bar)
+        layout.addWidget(self.state)
+        layout.addStretch(1)
+        note = QLabel(RESEARCH_USE)
+        note.setWordWrap(True)
+        layout.addWidget(note)
+        self.setMinimumWidth(300)
+
+    def _form_changed(self) -> None:
+        self.session.run = Run(self.form.model.value, self.form.device.value)
+
+    def _run(self, checked: bool = False) -> None:
+        """Compute what is missing; a layer of another reader that is selected is checked first."""
+        try:
+            if self.session.study is None:
+                active = self.room.viewer.layers.selection.active
+                if active is None:
+                    self.state.setText("Open a CT first: File > Open, or the buttons above.")
+                    return
+                self.room.use(active)
+            self.session.prepare()
+        except CtvlpError as error:
+            self._failed(error)
+
+    def _cancel(self, checked: bool = False) -> None:
+        if self.session.jobs:
+            self.session.cancel()
+            self.state.setText("Cancelled. Nothing was changed.")
+
+    def _open_file(self, checked: bool = False) -> None:
+        name, _ = QFileDialog.getOpenFileName(
+            self, "Open a CT", "", "CT (*.nii *.nii.gz *.hdr *.nrrd *.mha *.mhd *.dcm);;All (*)"
+        )
+        if name:
+            self.state.setText("Reading ...")
+            self.room.open_path(name)
+
+    def _open_folder(self, checked: bool = False) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Open a DICOM folder")
+        if name:
+            self.state.setText("Reading ...")
+            self.room.open_path(name)
+
+    def _study(self, study: Study | None) -> None:
+        if study is None:
+            self.scan_label.setText("No CT is open.")
+            return
+        scan = study.scan
+        size = " x ".join(str(n) for n in scan.shape[::-1])
+        step = " x ".join(f"{mm:.2f}" for mm in scan.spacing[::-1])
+        lines = [f"<b>{scan.meta.series or 'CT'}</b>", f"{size} voxels of {step} mm"]
+        lines += [message.message for message in (*scan.meta.warnings, *scan.meta.notices)]
+        self.scan_label.setText("<br>".join(lines))
+        self.state.setText("Ready.")
+
+    def _jobs(self) -> None:
+        jobs = list(self.session.jobs.values())
+        self.cancel_button.setEnabled(bool(jobs))
+        if not jobs:
+            self.bar.setRange(0, 100)
+            self.bar.setValue(0)
+            if self.state.text().startswith(tuple(_VERBS.values())):
+                self.state.setText("Ready.")
+            return
+        job = jobs[-1]
+        self.bar.setRange(0, 100)
+        self.bar.setValue(round(100 * job.share))
+        self.state.setText(f"{_VERBS.get(job.kind, job.kind)}: {job.stage}")
+
+    def _failed(self, error: CtvlpError) -> None:
+        self.state.setText(f"{error.found} Expected: {error.expected} {error.advice}")
+
+
+def _run_form(run: Run) -> Any:
+    """Build the form of model and device."""
+
+    @magicgui(
+        auto_call=False,
+        call_button=False,
+        model={"choices": encoder_ids(), "label": "Model"},
+        device={"choices": ["auto", "cpu", "cuda", "mps"], "label": "Device"},
+    )
+    def form(model: str = run.model, device: str = run.device) -> None:
+        """Run."""
+
+    return form
+
+
+def _row(*widgets: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    for widget in widgets:
+        row.addWidget(widget)
+    return row

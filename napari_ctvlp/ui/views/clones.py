@@ -1,0 +1,100 @@
+"""Copies of the main view's layers in another view: data shared, looks followed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Layer
+from qtpy.QtCore import QObject, QTimer
+
+#: What a copy takes over from its original when it changes there.
+FOLLOWED = (
+    "data", "visible", "opacity", "contrast_limits", "gamma", "colormap", "blending",
+    "interpolation2d", "contour", "name",
+)  # fmt: skip
+#: Changes within this time are passed on together, the latest wins.
+COALESCE_MS = 30
+
+
+class Clones(QObject):
+    """Keeps the layers of ``target`` the same as those of ``source``, one way.
+
+    One layer object cannot live in two views (napari keeps the slice on it), so each gets a
+    copy around the same array.
+
+    Parameters
+    ----------
+    source, target : ViewerModel
+    """
+
+    def __init__(self, source: ViewerModel, target: ViewerModel) -> None:
+        super().__init__()
+        self.source, self.target = source, target
+        self.copies: dict[Layer, Layer] = {}
+        self._changed: set[tuple[Layer, str]] = set()
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self.flush)
+        for layer in source.layers:
+            self._add(layer)
+        source.layers.events.inserted.connect(self._inserted)
+        source.layers.events.removed.connect(self._removed)
+        source.layers.events.moved.connect(self._moved)
+
+    def flush(self) -> None:
+        """Pass on what has changed since the last time."""
+        changed, self._changed = self._changed, set()
+        for layer, name in changed:
+            copy = self.copies.get(layer)
+            if copy is not None:
+                setattr(copy, name, getattr(layer, name))
+
+    def close(self) -> None:
+        """Let go of both views."""
+        self._timer.stop()
+        events = self.source.layers.events
+        events.inserted.disconnect(self._inserted)
+        events.removed.disconnect(self._removed)
+        events.moved.disconnect(self._moved)
+        for layer in list(self.copies):
+            self._forget(layer)
+        self.target.layers.clear()
+
+    def _inserted(self, event: Any) -> None:
+        self._add(event.value)
+        self._moved()
+
+    def _add(self, layer: Layer) -> None:
+        copy = Layer.create(*layer.as_layer_data_tuple())
+        self.copies[layer] = copy
+        self.target.layers.append(copy)
+        for name in FOLLOWED:
+            emitter = getattr(layer.events, name, None)
+            if emitter is not None:
+                emitter.connect(self._note)
+
+    def _note(self, event: Any) -> None:
+        self._changed.add((event.source, event.type))
+        self._timer.start(COALESCE_MS)
+
+    def _removed(self, event: Any) -> None:
+        copy = self._forget(event.value)
+        if copy is not None and copy in self.target.layers:
+            self.target.layers.remove(copy)
+
+    def _forget(self, layer: Layer) -> Layer | None:
+        copy = self.copies.pop(layer, None)
+        self._changed = {pair for pair in self._changed if pair[0] is not layer}
+        for name in FOLLOWED:
+            emitter = getattr(layer.events, name, None)
+            if copy is not None and emitter is not None:
+                emitter.disconnect(self._note)
+        return copy
+
+    def _moved(self, event: Any = None) -> None:
+        """Bring the copies into the order of their originals."""
+        for place, layer in enumerate(self.source.layers):
+            copy = self.copies.get(layer)
+            if copy is not None and self.target.layers.index(copy) != place:
+                self.target.layers.move(self.target.layers.index(copy), place)

@@ -1,0 +1,85 @@
+"""What is written on a canvas: orientation letters, scale bar, slice position."""
+
+from __future__ import annotations
+
+from napari.components import ViewerModel
+from napari.components.overlays import TextOverlay
+
+from napari_ctvlp.core.geometry import screen_to_ras
+
+#: Letters at the low and the high end of each world axis (I, P, L).
+_LOW, _HIGH = "SAR", "IPL"
+_PLANES = {0: "axial", 1: "coronal", 2: "sagittal"}
+_YELLOW = "#ffd24a"
+
+
+def letters_of(order: tuple[int, ...]) -> dict[str, str]:
+    """Return the letter at each edge of a canvas that shows world axes in ``order``.
+
+    Parameters
+    ----------
+    order : tuple of int
+        ``dims.order``: slice axis, then the axis drawn downward, then the one drawn rightward.
+
+    Returns
+    -------
+    dict
+        Keys are canvas positions such as ``"top_center"``.
+    """
+    down, right = order[-2:]
+    return {
+        "top_center": _LOW[down],
+        "bottom_center": _HIGH[down],
+        "middle_left": _LOW[right],
+        "middle_right": _HIGH[right],
+    }
+
+
+def slice_words(axis: int, point: tuple[float, ...]) -> str:
+    """Return plane and slice position in patient words, for example ``"axial  S -120.0 mm"``."""
+    ras = screen_to_ras(point)
+    row = 2 - axis
+    value = float(ras[row])
+    names = (("R", "L"), ("A", "P"), ("S", "I"))[row]
+    return f"{_PLANES[axis]}   {names[0] if value >= 0 else names[1]} {abs(value):.1f} mm"
+
+
+class CanvasLabels:
+    """Keeps letters, scale bar and slice position of one view right as its axes change.
+
+    Parameters
+    ----------
+    model : ViewerModel
+        The view.
+    """
+
+    def __init__(self, model: ViewerModel) -> None:
+        self.model = model
+        for position in letters_of((0, 1, 2)):
+            model.canvas.overlays[f"ctvlp {position}"] = TextOverlay(
+                position=position, font_size=15, color=_YELLOW, box=False
+            )
+        model.canvas.overlays["ctvlp slice"] = TextOverlay(
+            position="bottom_left", font_size=10, color="white", box=False
+        )
+        model.canvas.overlays.scale_bar.visible = True
+        model.dims.events.connect(self.refresh)
+        self.refresh()
+
+    def refresh(self, event: object = None) -> None:
+        """Write what the axes and the slice now are; nothing is written in 3D or without data."""
+        dims = self.model.dims
+        flat = dims.ndim == 3 and dims.ndisplay == 2 and len(self.model.layers) > 0
+        overlays = self.model.canvas.overlays
+        for position in letters_of((0, 1, 2)):
+            overlays[f"ctvlp {position}"].visible = flat
+        overlays["ctvlp slice"].visible = flat
+        if not flat or len(dims.point) != 3:
+            return
+        for position, letter in letters_of(dims.order).items():
+            overlays[f"ctvlp {position}"].text = letter
+        overlays["ctvlp slice"].text = slice_words(dims.order[0], dims.point)
+
+    def close(self) -> None:
+        """Let go of the view."""
+        self.model.dims.events.disconnect(self.refresh)
