@@ -1,0 +1,102 @@
+"""Findings of the pleural space: effusion, pneumothorax, thickening."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from napari_ctvlp.training.synthesis.canvas import Canvas, Chance, blob
+
+EVERYWHERE = (slice(None), slice(None), slice(None))
+
+
+def effusion(canvas: Canvas, dice: Chance) -> bool:
+    """Paint fluid that lies at the back of one lung or clings to its surface."""
+    lung = _one_side(canvas, dice)
+    if lung is None:
+        return False
+    level = _crescent(canvas, dice) if dice.chance(0.3) else _level(canvas, lung, dice, back=True)
+    if level is None:
+        return False
+    alpha = torch.sigmoid(level / 0.7) * lung
+    if dice.chance(0.5):
+        rim = torch.sigmoid((level + dice.uniform(4, 14) / 2) / 0.8) * lung * (1 - alpha)
+        canvas.paint("atelectasis", EVERYWHERE, rim, dice.uniform(20, 80))
+    value = dice.uniform(-5, 28) + dice.uniform(5, 18) * dice.noise(canvas.shape, 5.0)
+    canvas.paint("effusion", EVERYWHERE, alpha, value)
+    return bool((alpha > 0.5).any())
+
+
+def pneumothorax(canvas: Canvas, dice: Chance) -> bool:
+    """Paint free air at the front of one lung, the pleural line and denser lung behind."""
+    lung = _one_side(canvas, dice)
+    if lung is None:
+        return False
+    level = _crescent(canvas, dice) if dice.chance(0.4) else _level(canvas, lung, dice, back=False)
+    if level is None:
+        return False
+    alpha = torch.sigmoid(level / 0.5) * lung
+    line = torch.exp(-(((level + 0.6) / 0.6) ** 2)) * lung
+    canvas.hu += dice.uniform(0, 90) * lung * (1 - alpha)
+    canvas.paint("", EVERYWHERE, line * dice.uniform(0.3, 0.8), dice.uniform(-350, 0))
+    canvas.paint("pneumothorax", EVERYWHERE, alpha, dice.uniform(-1005, -985))
+    return bool((alpha > 0.5).any())
+
+
+def pleural_thickening(canvas: Canvas, dice: Chance) -> bool:
+    """Paint a plaque of 2.4 to 8 mm on the lateral wall, some calcified."""
+    depth = canvas.lung_mm
+    centre = canvas.spot((depth > 0) & (depth < 4) & (canvas.across.abs() > 0.55), dice)
+    if centre is None:
+        return False
+    shape = blob(canvas, centre, dice.uniform(20, 60) / 1.5, dice, axes=(0.7, 1.3), irregular=0.25)
+    lateral = canvas.across[shape.where].abs() > 0.5
+    thick = dice.uniform(2.4, 8.0) * (1 + 0.25 * dice.noise(tuple(shape.distance.shape), 14.0))
+    inside = depth[shape.where]
+    sheet = torch.sigmoid((thick - inside) / 1.2) * torch.sigmoid((inside + 1.5) / 0.6)
+    alpha = sheet * shape.soft(1.0) * lateral
+    value = dice.uniform(150, 500) if dice.chance(0.3) else dice.uniform(30, 80)
+    canvas.paint("pleural_thickening", shape.where, alpha, value)
+    return bool((alpha > 0.5).any())
+
+
+def _one_side(canvas: Canvas, dice: Chance) -> Tensor | None:
+    """Return one lung of the canvas as 0 or 1, or None when there is too little."""
+    sizes = [float((canvas.side == number).sum()) for number in (1, 2)]
+    if max(sizes) < 4000:
+        return None
+    number = 1 + dice.pick([s if s > 4000 else 0.0 for s in sizes])
+    return (canvas.side == number).float()
+
+
+def _level(canvas: Canvas, lung: Tensor, dice: Chance, *, back: bool) -> Tensor | None:
+    """Height in voxels above a fluid or air level; None when the crop cuts the lung there."""
+    rows = torch.arange(canvas.shape[1]).view(1, -1, 1)
+    inside = lung > 0
+    if back:
+        edge = torch.where(inside, rows, -1).amax(dim=(1, 2))
+        cut = edge == canvas.shape[1] - 1
+    else:
+        edge = torch.where(inside, rows, canvas.shape[1]).amin(dim=(1, 2))
+        cut = edge == 0
+    occupied = inside.any(dim=2).any(dim=1)
+    if float((cut & occupied).sum()) > 0.3 * float(occupied.sum()):
+        return None
+    thick = dice.log_uniform(8, 76) / 2
+    height = torch.arange(canvas.shape[0]).float() / canvas.shape[0]
+    if back:
+        height = 1 - height
+    depth = thick * (1 - dice.uniform(0.0, 1.4) * height).view(-1, 1, 1)
+    far = edge.view(-1, 1, 1) - rows if back else rows - edge.view(-1, 1, 1)
+    meniscus = dice.uniform(0, 6) * torch.exp(-canvas.lung_mm.clamp(min=0) / 8)
+    level = depth - far + meniscus * (depth > 0) + 0.5 * dice.noise(canvas.shape, 24.0)
+    return torch.where((occupied & ~cut).view(-1, 1, 1), level, torch.full_like(level, -50.0))
+
+
+def _crescent(canvas: Canvas, dice: Chance) -> Tensor:
+    """Depth of a layer along the lung's surface, in voxels, thicker in one direction."""
+    thick = dice.log_uniform(6, 30) / 2
+    lean = torch.nn.functional.normalize(dice.normal(3), dim=0)
+    ranges = [torch.linspace(-1, 1, n) for n in canvas.shape]
+    along = torch.stack(torch.meshgrid(*ranges, indexing="ij"), dim=-1) @ lean
+    return thick * (0.6 + 0.8 * along) - canvas.lung_mm / 2
