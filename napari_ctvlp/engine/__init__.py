@@ -1,0 +1,1 @@
+"""One function per intention of a user; joins io, models and core."""

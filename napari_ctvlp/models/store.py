@@ -14,6 +14,8 @@ from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.models.protocol import Compute, Encoder, ModelCard, Segmenter
 
 CARDS = Path(__file__).resolve().parent / "cards"
+#: An encoder's or a segmenter's class, which only its card knows.
+ModelClass = Any
 _REQUIRED = ("id", "title", "kind", "licence", "source", "summary", "entry")
 _ENTRY = re.compile(r"(encoders|segmenters)(\.\w+)+:\w+")
 
@@ -92,7 +94,7 @@ def verify(model: ModelCard, folder: Path | None = None) -> Path:
     for name, expected in model.weights:
         path = where / name
         if path.suffix != ".safetensors" or path.parent != where:
-            raise _refused("unsafe-weights", model, name, "is not a safetensors file of its folder.")
+            raise _refused("unsafe-weights", model, name, "is not a plain safetensors file.")
         if not path.is_file():
             raise _refused("missing-weights", model, name, f"is not in {where}.")
         found = sha256(path)
@@ -125,10 +127,18 @@ def load_segmenter(model_id: str) -> Segmenter:
     return segmenter
 
 
-def weights_digest(model: ModelCard) -> str:
-    """SHA-256 over the card's version and its weights' hashes: which results stay comparable."""
-    parts = [model.id, str(model.settings.get("version", "")), *(sha for _, sha in model.weights)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def model_digest(model: ModelCard) -> str:
+    """SHA-256 over a model's weights and the code beside its class: its results' version.
+
+    Results that were kept from other weights, or from an earlier version of the code, are
+    thereby never taken for this model's.
+    """
+    sha = hashlib.sha256("\n".join([model.id, *(sha for _, sha in model.weights)]).encode())
+    module = str(model.settings["entry"]).partition(":")[0]
+    folder = Path(__file__).resolve().parent.joinpath(*module.split(".")[:-1])
+    for path in sorted(folder.glob("*.py")):
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
 
 
 def sha256(path: Path) -> str:
@@ -137,7 +147,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _entry(model: ModelCard) -> Any:
+def _entry(model: ModelCard) -> ModelClass:
     """Import the class that a card names."""
     module, name = model.settings["entry"].split(":")
     return getattr(import_module(f"napari_ctvlp.models.{module}"), name)

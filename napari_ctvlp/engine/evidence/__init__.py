@@ -1,0 +1,1 @@
+"""Evidence behind an answer; whatever has to run a model again."""

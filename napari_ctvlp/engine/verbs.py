@@ -1,0 +1,312 @@
+"""One function per intention of a user: open_scan, segment, encode, ground, score.
+
+The command line, the compute process behind the window and notebooks all call these. Results
+are kept on disk by content digest (:mod:`napari_ctvlp.engine.cache`); whatever was kept is
+reported with the progress stage ``"kept result"``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeVar
+
+from napari_ctvlp.core.anatomy import AnatomyMap
+from napari_ctvlp.core.encoding import AttentionMaps, Encoding, TextVector
+from napari_ctvlp.core.findings import FindingsTable
+from napari_ctvlp.core.heatmap import Heatmap
+from napari_ctvlp.core.phrase import Phrase
+from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.engine import cache, compute
+from napari_ctvlp.engine.jobs import part
+from napari_ctvlp.engine.opening import open_scan
+from napari_ctvlp.models import store
+from napari_ctvlp.models.protocol import Compute, Encoder, ModelCard, Progress, silent
+
+__all__ = ["attention", "encode", "ground", "open_scan", "score", "segment", "warm_up"]
+
+#: Stage reported when a result came from the cache.
+KEPT = "kept result"
+Noun = TypeVar("Noun")
+_loading = threading.RLock()
+
+
+def segment(
+    scan: Scan,
+    segmenter: str = "classical",
+    *,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> AnatomyMap:
+    """Find the organs of a scan.
+
+    Parameters
+    ----------
+    scan : Scan
+        A CT in HU.
+    segmenter : str
+        Card id of a segmenter.
+    device : {"auto", "cuda", "mps", "cpu"}
+    progress : callable
+        Called with the share done and the stage; may raise to stop.
+
+    Returns
+    -------
+    AnatomyMap
+        Labels (i, p, l) on the scan's grid, volumes in ml.
+
+    Raises
+    ------
+    ModelRefused
+        If the segmenter is unknown or its weights are not what they should be.
+    OutOfResources
+        If the run would not fit in memory.
+
+    Examples
+    --------
+    >>> from napari_ctvlp import open_scan, segment
+    >>> anatomy = segment(open_scan("chest.nii.gz"))  # doctest: +SKIP
+    >>> anatomy.by_name["lung_left"].ml  # doctest: +SKIP
+    2310.4
+    """
+    card = store.card(segmenter)
+
+    def run() -> AnatomyMap:
+        chosen = compute.choose(device, card)
+        compute.check_fits(scan.hu.size, card, chosen)
+        return store.load_segmenter(segmenter).segment(scan, compute=chosen, progress=progress)
+
+    return _kept(cache.key_of("anatomy", store.model_digest(card), scan.digest), run, progress)
+
+
+def encode(
+    scan: Scan,
+    anatomy: AnatomyMap | None = None,
+    model: str = "mini",
+    *,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Encoding:
+    """Turn a scan into tokens, once per model, weights and content.
+
+    Parameters
+    ----------
+    scan : Scan
+        A CT in HU.
+    anatomy : AnatomyMap, optional
+        Of the same scan; found with :func:`segment` when left out.
+    model : str
+        Card id of an encoder.
+    device : {"auto", "cuda", "mps", "cpu"}
+    progress : callable
+
+    Returns
+    -------
+    Encoding
+        Token grids, organ vectors and attention.
+
+    Raises
+    ------
+    ModelRefused, OutOfResources
+        As :func:`segment` does.
+
+    Examples
+    --------
+    >>> from napari_ctvlp import encode, open_scan
+    >>> encode(open_scan("chest.nii.gz")).grids[0].tokens.shape  # doctest: +SKIP
+    (83, 77, 90, 64)
+    """
+    card = store.card(model)
+    chosen = compute.choose(device, card)
+    found = anatomy or segment(scan, device=device, progress=part(progress, 0.0, 0.5))
+    start = 0.0 if anatomy else 0.5
+
+    def run() -> Encoding:
+        compute.check_fits(scan.hu.size, card, chosen)
+        encoder = _encoder(model, chosen)
+        return encoder.encode(scan, found, progress=part(progress, start, 1.0))
+
+    return _kept(_encoding_key(card, chosen, scan, found), run, progress)
+
+
+def ground(
+    scan: Scan,
+    phrase: str,
+    *,
+    anatomy: AnatomyMap | None = None,
+    encoding: Encoding | None = None,
+    model: str = "mini",
+    gate: bool = True,
+    parser: bool = True,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Heatmap:
+    """Find where a scan resembles a phrase, how much, and how sure the model is.
+
+    Parameters
+    ----------
+    scan : Scan
+        A CT in HU.
+    phrase : str
+        For example ``"nodule in the left lower lobe"``.
+    anatomy : AnatomyMap, optional
+        Found with :func:`segment` when left out.
+    encoding : Encoding, optional
+        Of this scan by this model; found with :func:`encode` when left out.
+    model : str
+        Card id of an encoder.
+    gate : bool
+        False searches the whole field of view whatever place the phrase names.
+    parser : bool
+        False gives the raw text to the model: side and negation are then not understood.
+    device : {"auto", "cuda", "mps", "cpu"}
+    progress : callable
+
+    Returns
+    -------
+    Heatmap
+        Scores on the token grid, peak, gate, verdict, shares per anatomy.
+
+    Raises
+    ------
+    ModelRefused, OutOfResources
+        As :func:`segment` does.
+
+    Examples
+    --------
+    >>> from napari_ctvlp import ground, open_scan
+    >>> ground(open_scan("chest.nii.gz"), "lung mass").peak_ras  # doctest: +SKIP
+    (-61.0, 18.5, -203.75)
+    """
+    from napari_ctvlp.core import grounding
+    from napari_ctvlp.core.parser import parse
+
+    card = store.card(model)
+    chosen = compute.choose(device, card)
+    found = anatomy or segment(scan, device=device, progress=part(progress, 0.0, 0.4))
+    tokens = encoding or encode(
+        scan, found, model, device=device, progress=part(progress, 0.4, 0.9)
+    )
+    parsed = parse(phrase) if parser else Phrase(phrase, phrase)
+    progress(0.9, "phrase")
+    (vector,) = _encoder(model, chosen).embed([parsed.query])
+    progress(0.95, "heatmap")
+    return grounding.heatmap(
+        tokens.grids[0],
+        vector,
+        parsed,
+        found,
+        model=model,
+        settings=card.settings,
+        gate_applied=gate,
+        background=_neutral(model, chosen),
+    )
+
+
+def score(
+    scan: Scan,
+    *,
+    anatomy: AnatomyMap | None = None,
+    encoding: Encoding | None = None,
+    model: str = "mini",
+    device: str = "auto",
+    progress: Progress = silent,
+) -> FindingsTable:
+    """Score every finding the model can judge, by anatomy.
+
+    Parameters
+    ----------
+    scan, anatomy, encoding, model, device, progress
+        As in :func:`ground`.
+
+    Returns
+    -------
+    FindingsTable
+        Present and absent similarities and their margin; a row that cannot be judged says why.
+
+    Raises
+    ------
+    ModelRefused, OutOfResources
+        As :func:`segment` does.
+
+    Examples
+    --------
+    >>> from napari_ctvlp import open_scan, score
+    >>> max(score(open_scan("chest.nii.gz")).rows, key=lambda row: row.margin)  # doctest: +SKIP
+    """
+    found = anatomy or segment(scan, device=device, progress=part(progress, 0.0, 0.4))
+    tokens = encoding or encode(
+        scan, found, model, device=device, progress=part(progress, 0.4, 0.9)
+    )
+    progress(0.9, "scores")
+    return _encoder(model, compute.choose(device, store.card(model))).score(tokens, found)
+
+
+def attention(
+    scan: Scan,
+    *,
+    anatomy: AnatomyMap | None = None,
+    model: str = "mini",
+    device: str = "auto",
+    progress: Progress = silent,
+) -> AttentionMaps:
+    """Return where each organ query of the encoder looked.
+
+    Parameters
+    ----------
+    scan, anatomy, model, device, progress
+        As in :func:`encode`.
+
+    Returns
+    -------
+    AttentionMaps
+        One map (i, p, l) per organ on the token grid, summing to 1; empty for a model without.
+    """
+    encoding = encode(scan, anatomy, model, device=device, progress=progress)
+    return AttentionMaps(encoding.attention, encoding.grids[0].affine, model, scan.digest)
+
+
+def warm_up(model: str = "mini", device: str = "auto") -> None:
+    """Load an encoder and its text tower, so that the next job need not."""
+    _neutral(model, compute.choose(device, store.card(model)))
+
+
+def _kept(key: str, run: Callable[[], Noun], progress: Progress) -> Noun:
+    """Return the kept result, or run and keep it."""
+    kept: Noun | None = cache.load(key)
+    if kept is not None:
+        progress(1.0, KEPT)
+        return kept
+    result = run()
+    cache.save(key, result)
+    return result
+
+
+def _encoding_key(card: ModelCard, chosen: Compute, scan: Scan, anatomy: AnatomyMap) -> str:
+    where = f"{chosen.device} {chosen.precision}"
+    return cache.key_of("encoding", store.model_digest(card), where, scan.digest, anatomy.content)
+
+
+def _encoder(model: str, chosen: Compute) -> Encoder:
+    """Return a loaded encoder; loading happens once, in whichever thread comes first."""
+    with _loading:
+        compute.limit_threads(chosen)
+        return _load(model, chosen)
+
+
+def _neutral(model: str, chosen: Compute) -> tuple[TextVector, ...]:
+    """Return the card's neutral phrases beside the tokens, embedded once."""
+    with _loading:
+        return _embed_neutral(model, chosen)
+
+
+@lru_cache(maxsize=2)
+def _load(model: str, chosen: Compute) -> Encoder:
+    return store.load_encoder(model, chosen)
+
+
+@lru_cache(maxsize=2)
+def _embed_neutral(model: str, chosen: Compute) -> tuple[TextVector, ...]:
+    phrases = store.card(model).settings.get("neutral", ())
+    return tuple(_encoder(model, chosen).embed(list(phrases))) if phrases else ()
