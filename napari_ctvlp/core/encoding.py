@@ -103,3 +103,70 @@ class Encoding:
         for name in sorted(self.organs):
             sha.update(name.encode() + np.ascontiguousarray(self.organs[name]).tobytes())
         return sha.hexdigest()
+
+
+@dataclass(frozen=True)
+class EncodingSummary:
+    """What is told of an encoding whose tokens stay where they were computed.
+
+    Attributes
+    ----------
+    model, weights, scan, digest : str
+        As in :class:`Encoding`.
+    shape : tuple of int
+        Cells of the first grid along (I, P, L).
+    affine : ndarray, shape (4, 4)
+        Cell of the first grid to RAS mm.
+    cells : int
+        How many of its cells the model looked at.
+    organs : tuple of str
+        Organs with a pooled vector.
+    attention : tuple of str
+        Organs with an attention map.
+    """
+
+    model: str
+    weights: str
+    scan: str
+    digest: str
+    shape: tuple[int, ...]
+    affine: Affine
+    cells: int
+    organs: tuple[str, ...] = ()
+    attention: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """Where each organ query looked.
+
+    Attributes
+    ----------
+    maps : mapping of str to ndarray, shape (i, p, l), float32
+        Weights on the grid of ``affine``; each sums to 1 over its organ.
+    affine : ndarray, shape (4, 4)
+        Grid cell to RAS mm.
+    model, scan : str
+        Card id, digest of the scan.
+    """
+
+    maps: Mapping[str, NDArray[np.float32]]
+    affine: Affine
+    model: str
+    scan: str
+
+
+def summary_of(encoding: Encoding) -> EncodingSummary:
+    """Return the small noun that crosses a pipe in place of the tokens."""
+    grid = encoding.grids[0]
+    return EncodingSummary(
+        encoding.model,
+        encoding.weights,
+        encoding.scan,
+        encoding.digest,
+        grid.valid.shape,
+        grid.affine,
+        int(grid.valid.sum()),
+        tuple(encoding.organs),
+        tuple(encoding.attention),
+    )

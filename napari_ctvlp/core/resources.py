@@ -5,14 +5,16 @@ In a wheel they lie inside the package; in a checkout at the top level.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def weights_folder() -> Path:
-    """Folder of the embedded weights."""
-    return _first(PACKAGE / "weights", PACKAGE.parent / "weights")
+    """Folder of the embedded weights; the environment's ``CTVLP_WEIGHTS`` names another one."""
+    chosen = os.environ.get("CTVLP_WEIGHTS")
+    return Path(chosen) if chosen else _first(PACKAGE / "weights", PACKAGE.parent / "weights")
 
 
 def sample_folder() -> Path:
