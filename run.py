@@ -211,7 +211,7 @@ def apt_install(packages: Sequence[str]) -> None:
     """Install Debian packages; failures are left for the caller's own check."""
     prefix = [*(_root_prefix() or []), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
     subprocess.run([*prefix, "update"], check=False)
-    install = ["install", "-y", "--no-install-recommends", *packages]
+    install = ["install", "-y", "--no-install-recommends", "-o=Dpkg::Use-Pty=0", *packages]
     subprocess.run([*prefix, *install], stdout=subprocess.DEVNULL, check=False)
 
 
