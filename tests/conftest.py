@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+import queue
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from napari_ctvlp.core.phantom import phantom
+from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.engine.client import WorkerClient
+from napari_ctvlp.errors import CtvlpError
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +45,56 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("no CUDA device")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the results of the tests, and of processes they start, in a folder of their own."""
+    folder = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CTVLP_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def chest() -> Scan:
+    """Return the phantom on a small grid that every organ still fits on."""
+    return phantom((64, 60, 80), (5.0, 4.6, 4.6))
+
+
+class Desk:
+    """A client of the compute process whose answers can be waited for."""
+
+    def __init__(self) -> None:
+        self.progress: list[tuple[int, float, str]] = []
+        self.answers: queue.Queue[tuple[int, Any]] = queue.Queue()
+        self.client = WorkerClient(
+            on_progress=lambda number, share, stage: self.progress.append((number, share, stage)),
+            on_done=lambda number, result: self.answers.put((number, result)),
+            on_failed=lambda number, error: self.answers.put((number, error)),
+        )
+
+    def next_answer(self) -> tuple[int, Any]:
+        """Wait for the next end of any job: its number, and its result or its error."""
+        return self.answers.get(timeout=240)
+
+    def ask(self, verb: str, **arguments: Any) -> Any:
+        """Submit a job, wait for its end, raise its error."""
+        number = self.client.submit(verb, **arguments)
+        answered, result = self.next_answer()
+        assert answered == number
+        if isinstance(result, CtvlpError):
+            raise result
+        return result
+
+    def stages(self, number: int) -> list[str]:
+        """Return the stages a job reported."""
+        return [stage for told, _, stage in self.progress if told == number]
+
+
+@pytest.fixture(scope="session")
+def worker() -> Iterator[Desk]:
+    """Return the one compute process that all tests share."""
+    desk = Desk()
+    yield desk
+    desk.client.close()

@@ -1,0 +1,1 @@
+"""Files to nouns and back: headers before voxels, content before file names."""
