@@ -257,7 +257,7 @@ def _start_xvfb(cookie: Path) -> tuple[subprocess.Popen[bytes], str]:
     """Start Xvfb on a display number of its own choice; return it and the number."""
     reader, writer = os.pipe()
     command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", SCREEN]
-    command += ["-nolisten", "tcp", "-auth", str(cookie)]
+    command += ["-nolisten", "tcp", "-noreset", "-auth", str(cookie)]
     quiet = subprocess.DEVNULL
     server = subprocess.Popen(command, pass_fds=[writer], stderr=quiet, start_new_session=True)
     os.close(writer)

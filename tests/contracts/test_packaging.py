@@ -60,3 +60,17 @@ def test_manifest_points_at_things_that_exist():
     for name in names:
         module, _, attribute = name.partition(":")
         assert callable(getattr(import_module(module), attribute)), name
+
+
+def test_checkout_without_links_gets_a_copy_of_the_manifest(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from hatch_build import mend_link
+
+    manifest, link = tmp_path / "napari.yaml", tmp_path / "inside.yaml"
+    manifest.write_text("name: x")
+    link.write_text("../napari.yaml")
+    mend_link(manifest, link)
+    assert link.read_text() == "name: x"
+    manifest.write_text("name: y")
+    mend_link(manifest, link)
+    assert link.read_text() == "name: y"
