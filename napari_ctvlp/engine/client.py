@@ -23,6 +23,9 @@ class _Job:
     number: int
     verb: str
     arguments: dict[str, Value]
+    tries: int = 0
+    taken: bool = False
+    lost: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -149,12 +152,15 @@ class WorkerClient:
             self._start_warm(model)
 
     def _run(self, job: _Job) -> None:
-        """Run one job to its end, whatever the end is."""
+        """Run one job to its end; one that a dying process never took is sent once more."""
+        job.tries, job.lost = job.tries + 1, False
         try:
             process = self._alive_process()
             process.send_job(job.number, job.verb, job.arguments)
-            job.arguments = {}
             self._wait(job, process)
+            if job.lost:
+                process.close()
+                self._run(job)
         except CtvlpError as error:
             self._end(job, error=error)
         except Exception as error:
@@ -163,8 +169,8 @@ class WorkerClient:
     def _wait(self, job: _Job, process: WorkerProcess) -> None:
         """Wait for the end; a cancelled job gets ``GRACE_S``, then its process is replaced."""
         with self._changed:
-            self._changed.wait_for(lambda: job.ended.is_set() or job.cancelled.is_set())
-        if job.ended.is_set():
+            self._changed.wait_for(lambda: job.ended.is_set() or job.cancelled.is_set() or job.lost)
+        if job.ended.is_set() or job.lost:
             return
         process.send({"kind": "cancel", "number": job.number})
         if not job.ended.wait(0 if self._closed else GRACE_S):
@@ -195,15 +201,25 @@ class WorkerClient:
         if job is None or process is not self._process:
             return
         if message is None:
-            self._end(job, error=process.death())
+            self._died(job, process)
         elif message.get("number") != job.number:
             return
+        elif message["kind"] == "taken":
+            job.taken = True
         elif message["kind"] == "progress" and not job.cancelled.is_set():
             self._on_progress(job.number, message["share"], message["stage"])
         elif message["kind"] == "failed":
             self._end(job, error=unpack_error(message["error"]))
         elif message["kind"] == "done":
             self._done(job, process, message)
+
+    def _died(self, job: _Job, process: WorkerProcess) -> None:
+        if job.taken or job.tries > 1:
+            self._end(job, error=process.death())
+            return
+        with self._changed:
+            job.lost = True
+            self._changed.notify_all()
 
     def _done(self, job: _Job, process: WorkerProcess, message: Message) -> None:
         try:

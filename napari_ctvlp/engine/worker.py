@@ -87,6 +87,7 @@ class Worker:
         """Run one job and send its result or its error, never both."""
         number = message["number"]
         token = self._tokens.setdefault(number, CancelToken())
+        self._writer.send({"kind": "taken", "number": number})
         try:
             result = pack(self._run(message, token), self._arrays.put)
             answer = {"kind": "done", "number": number, "result": result}
@@ -132,8 +133,10 @@ def main() -> None:
     """Start the process; the only argument is the folder of arrays."""
     folder = Path(sys.argv[1])
     source, target = _claim_pipes()
-    with contextlib.suppress(BrokenPipeError):
+    try:
         Worker(source, target, folder).serve()
+    except BrokenPipeError:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _claim_pipes() -> tuple[BinaryIO, BinaryIO]:
