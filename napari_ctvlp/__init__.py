@@ -25,7 +25,7 @@ _HOMES = {
     "FindingsTable": "core.findings",
     "CtvlpError": "errors",
 }
-__all__ = sorted(_HOMES)
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

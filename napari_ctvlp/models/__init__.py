@@ -1,0 +1,1 @@
+"""Anything with weights, behind the two protocols of ``protocol.py``."""

@@ -1,0 +1,1 @@
+"""Encoders: one readable file each, named by its card."""

@@ -1,0 +1,1 @@
+"""Segmenters: one readable file each, named by its card."""

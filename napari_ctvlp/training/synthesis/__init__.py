@@ -1,0 +1,1 @@
+"""Findings painted into real chests: one file per family."""
