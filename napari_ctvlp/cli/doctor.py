@@ -57,7 +57,7 @@ def doctor(
     json_out: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Look at GPU, memory, window, weights, text model and cache; exit 0 when usable."""
-    checks = [check() for check in CHECKS]
+    checks = [_guarded(name, check) for name, check in CHECKS.items()]
     usable = all(check.state != "broken" for check in checks)
     if json_out:
         print(as_json({"usable": usable, "checks": [asdict(check) for check in checks]}))
@@ -89,10 +89,8 @@ def check_memory() -> Check:
 
 def check_device() -> Check:
     """See what would compute."""
-    try:
-        import torch
-    except ImportError as error:
-        return Check("Compute", "broken", f"torch: {error}", "Install the package again.")
+    import torch
+
     from napari_ctvlp.engine import compute
 
     threads = f"{compute.cpu_threads()} CPU thread(s)"
@@ -129,23 +127,19 @@ def check_weights() -> Check:
     """Verify the SHA-256 of every weights file."""
     from napari_ctvlp.models import store
 
-    try:
-        for card in store.cards():
-            store.verify(card)
-    except CtvlpError as error:
-        return Check("Weights", "broken", error.found, error.advice)
+    for card in store.cards():
+        store.verify(card)
     names = [name for card in store.cards() for name, _ in card.weights]
+    if not names:
+        return Check("Weights", "broken", "no card has weights", "Install the package again.")
     return Check("Weights", "good", f"{', '.join(names)}: present, SHA-256 as on the card")
 
 
 def check_text() -> Check:
     """Verify that the text model is here and is the official file."""
-    from napari_ctvlp.models.text import find_text_model
+    from napari_ctvlp.models.text import find_tower
 
-    try:
-        folder = find_text_model()
-    except CtvlpError as error:
-        return Check("Text model", "broken", error.found, error.advice)
+    folder = find_tower()
     return Check("Text model", "good", f"all-MiniLM-L6-v2 in {folder}, SHA-256 as published")
 
 
@@ -171,13 +165,24 @@ def check_cache() -> Check:
     return Check("Cache", "good", f"{folder}, {cache.size_bytes() / 2**20:.0f} MB of results")
 
 
-CHECKS: tuple[Callable[[], Check], ...] = (
-    check_python,
-    check_memory,
-    check_device,
-    check_window,
-    check_weights,
-    check_text,
-    check_offline,
-    check_cache,
-)
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    """Run a check; one that fails by itself has found something broken."""
+    try:
+        return check()
+    except CtvlpError as error:
+        return Check(name, "broken", error.found, error.advice)
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}"
+        return Check(name, "broken", found, "Install the package and its dependencies again.")
+
+
+CHECKS: dict[str, Callable[[], Check]] = {
+    "Python": check_python,
+    "Memory": check_memory,
+    "Compute": check_device,
+    "Window": check_window,
+    "Weights": check_weights,
+    "Text model": check_text,
+    "Offline": check_offline,
+    "Cache": check_cache,
+}

@@ -6,7 +6,7 @@ import json
 import sys
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -20,6 +20,8 @@ from napari_ctvlp.cli.segment import segment
 from napari_ctvlp.cli.view import view
 from napari_ctvlp.errors import CtvlpError, InputRefused
 
+#: The parser's context, whose class is another one in older versions of typer.
+Context = Any
 #: Exit code of an input that cannot be used, and of every other failure.
 REFUSED, FAILED = 3, 1
 
@@ -27,14 +29,15 @@ REFUSED, FAILED = 3, 1
 class Commands(TyperGroup):
     """Runs a command; an error becomes one sentence and an exit code, a trace with --debug."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Take ``--debug`` wherever it stands before a bare ``--``."""
         end = args.index("--") if "--" in args else len(args)
         ctx.obj = {"debug": "--debug" in args[:end]}
         kept = [word for word in args[:end] if word != "--debug"]
-        return super().parse_args(ctx, kept + args[end:])
+        rest: list[str] = super().parse_args(ctx, kept + args[end:])
+        return rest
 
-    def invoke(self, ctx: typer.Context) -> object:
+    def invoke(self, ctx: Context) -> object:
         """Run the command."""
         try:
             return super().invoke(ctx)

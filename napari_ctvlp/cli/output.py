@@ -59,7 +59,7 @@ class Outputs:
                 f"There is no folder {path.parent}.",
                 "Make it first, or choose another one.",
             )
-        self._refuse_input(path)
+        self._refuse_loss(path)
         half = path.with_name(f".{os.getpid()}-{path.name}")
         self._files[half] = path
         return half
@@ -85,14 +85,15 @@ class Outputs:
             else:
                 half.unlink(missing_ok=True)
 
-    def _refuse_input(self, path: Path) -> None:
+    def _refuse_loss(self, path: Path) -> None:
         target = path.resolve()
         inside = path.exists() and any(folder in target.parents for folder in self._inputs)
-        if inside or target in self._inputs or path.is_dir():
+        taken = [*self._inputs, *(other.resolve() for other in self._files.values())]
+        if inside or target in taken or path.is_dir():
             raise _refused(
                 "would-overwrite",
-                "an output that replaces no input.",
-                f"{path} is an input or a folder.",
+                "an output that replaces no input, no folder and no other output.",
+                f"{path} is one.",
                 "Choose another name.",
             )
 

@@ -272,6 +272,13 @@ def warm_up(model: str = "mini", device: str = "auto") -> None:
     _neutral(model, compute.choose(device, store.card(model)))
 
 
+def forget() -> None:
+    """Drop loaded models and what is kept in memory; the disk stays."""
+    cache.forget_memory()
+    _load.cache_clear()
+    _embed_neutral.cache_clear()
+
+
 def _kept(key: str, run: Callable[[], Noun], progress: Progress) -> Noun:
     """Return the kept result, or run and keep it."""
     kept: Noun | None = cache.load(key)
