@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.findings import FindingsTable
-from napari_ctvlp.core.geometry import resample
 from napari_ctvlp.core.heatmap import Heatmap
+from napari_ctvlp.core.interpolation import linear_aligned
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.models import store
 
@@ -41,8 +41,8 @@ def heatmap_on_scan(heatmap: Heatmap, scan: Scan) -> NDArray[np.float32]:
     """
     known = np.isfinite(heatmap.values)
     grid = (heatmap.affine, scan.shape, scan.affine)
-    total = resample(np.where(known, heatmap.values, np.float32(0)), *grid)
-    weight = resample(known.astype(np.float32), *grid)
+    total = linear_aligned(np.where(known, heatmap.values, np.float32(0)), *grid)
+    weight = linear_aligned(known.astype(np.float32), *grid)
     total[weight < SUPPORT] = np.nan
     np.divide(total, weight, out=total, where=weight >= SUPPORT)
     return total
