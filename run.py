@@ -167,9 +167,7 @@ def _install(*arguments: str) -> None:
 def ensure_libraries() -> None:
     """Check the system libraries of Qt and OpenGL on Linux; install or name what is missing."""
     missing = missing_packages()
-    if not missing:
-        return
-    if apt_allowed():
+    if missing and apt_allowed():
         say(f"Installing system packages with apt-get: {' '.join(missing)}")
         apt_install(missing)
         missing = missing_packages()
@@ -255,6 +253,8 @@ def _write_cookie(path: Path) -> None:
 
 def _start_xvfb(cookie: Path) -> tuple[subprocess.Popen[bytes], str]:
     """Start Xvfb on a display number of its own choice; return it and the number."""
+    if not shutil.which("Xvfb"):
+        raise SetupError("There is no display, and no Xvfb to stand in for one: install it first.")
     reader, writer = os.pipe()
     command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", SCREEN]
     command += ["-nolisten", "tcp", "-noreset", "-auth", str(cookie)]

@@ -114,3 +114,10 @@ def test_failed_install_says_what_to_do():
     )
     _, text = run(code)
     assert "the same command goes on from here" in text.partition("SAID")[2]
+
+
+def test_no_screen_and_no_xvfb_says_so():
+    code = "try:\n with run.display(): pass\nexcept run.SetupError as error: print('SAID', error)"
+    _, text = run(code, PATH="")
+    if sys.platform.startswith("linux"):
+        assert "no Xvfb" in text.partition("SAID")[2]
