@@ -13,10 +13,12 @@ from napari.components.overlays import SceneOverlay
 
 #: Half length of a crosshair line in mm: beyond any scan.
 _REACH_MM = 1e4
+#: Left free around the point itself, in mm, so that it can be seen.
+_GAP_MM = 6.0
 
 
 class Crosshair(SceneOverlay):  # type: ignore[misc]
-    """Two lines through a world point; an overlay, so that it changes neither extent nor sliders.
+    """Lines that meet at a world point; an overlay, so that it changes neither extent nor sliders.
 
     Attributes
     ----------
@@ -54,7 +56,8 @@ def _register_crosshair() -> bool:
                 self.node.visible = False
                 return
             point = np.array(self.overlay.position)[displayed][::-1]
-            ends = [[point - reach, point + reach] for reach in np.eye(2) * _REACH_MM]
+            arms = np.concatenate([np.eye(2), -np.eye(2)])
+            ends = [[point + arm * _GAP_MM, point + arm * _REACH_MM] for arm in arms]
             self.node.set_data(pos=np.concatenate(ends), color=self.overlay.color)
             self._on_visible_change()
 

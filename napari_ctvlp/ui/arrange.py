@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 from napari_ctvlp.ui._compat import plain_viewer
@@ -81,12 +82,20 @@ def _dock_of(widget: QWidget) -> QDockWidget:
 def _place(main: QMainWindow, docks: dict[str, QDockWidget]) -> None:
     """Put the views beside the canvas, and phrases over the tables in the next column."""
     across, down = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
+    for title, dock in docks.items():
+        dock.setWindowTitle(title)
     main.splitDockWidget(docks["Views"], docks["Phrases"], across)
     main.splitDockWidget(docks["Phrases"], docks["Findings"], down)
     main.tabifyDockWidget(docks["Findings"], docks["Organs"])
     main.tabifyDockWidget(docks["Organs"], docks["Reading room"])
-    main.resizeDocks([docks["Views"], docks["Phrases"]], [460, 430], across)
-    main.resizeDocks([docks["Phrases"], docks["Findings"]], [600, 500], down)
+    QTimer.singleShot(0, main, partial(_size, main, docks))
+
+
+def _size(main: QMainWindow, docks: dict[str, QDockWidget]) -> None:
+    """Share the space; Qt takes sizes only once the docks have been laid out."""
+    across, down = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
+    main.resizeDocks([docks["Views"], docks["Phrases"]], [440, 420], across)
+    main.resizeDocks([docks["Phrases"], docks["Findings"]], [580, 480], down)
     docks["Reading room"].raise_()
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import napari
-import numpy as np
 
 from napari_ctvlp.core.findings import FindingRow
-from napari_ctvlp.core.geometry import resample
 from napari_ctvlp.core.heatmap import Heatmap
+from napari_ctvlp.engine.export import heatmap_on_scan, heatmap_stats, score_rows
 from napari_ctvlp.errors import WorkerFailed
+from napari_ctvlp.io.nifti import save_on_source
 from napari_ctvlp.ui.docks.run import RESEARCH_USE
 from napari_ctvlp.ui.session import Study
 from napari_ctvlp.ui.window import Window, ct_path, open_window, settle, wait_for
@@ -99,8 +99,8 @@ def _compute(window: Window, ct: str, phrase: str, timings: dict[str, float]) ->
     def timed(name: str) -> None:
         start = time.monotonic()
         wait_for(room, lambda: _has(room.session.study, name), f"the {name}", _PATIENCE[name])
-        timings[f"{name}_s"] = round(time.monotonic() - start, 3)
-        print(f"{name}: {timings[f'{name}_s']:.1f} s", flush=True)
+        timings[name] = round(time.monotonic() - start, 3)
+        print(f"{name}: {timings[name]:.1f} s", flush=True)
 
     room.open_path(ct_path(ct))
     for name in ("scan", "anatomy", "encoding", "findings"):
@@ -136,25 +136,21 @@ def _screenshots(window: Window, out: Path) -> None:
 
 def _write_results(out: Path, study: Study, heatmap: Heatmap) -> None:
     """Write heatmap and labels on the source's own grid, and the scores."""
-    from napari_ctvlp.io.nifti import save_on_source
-
     scan = study.scan
-    values = resample(
-        heatmap.values, heatmap.affine, scan.shape, scan.affine, order=1, fill=float("nan")
-    )
-    save_on_source(out / "heatmap.nii.gz", values, scan)
+    save_on_source(out / "heatmap.nii.gz", heatmap_on_scan(heatmap, scan), scan)
     if study.anatomy is not None:
-        save_on_source(out / "anatomy.nii.gz", np.asarray(study.anatomy.labels), scan)
+        save_on_source(out / "anatomy.nii.gz", study.anatomy.labels, scan)
     with (out / "scores.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, [field.name for field in fields(FindingRow)])
         writer.writeheader()
-        writer.writerows(asdict(row) for row in (study.findings.rows if study.findings else ()))
+        writer.writerows(score_rows(study.findings) if study.findings is not None else ())
 
 
 def _manifest(
     window: Window, study: Study, heatmap: Heatmap, ct: str, timings: dict[str, float]
 ) -> dict[str, Any]:
-    encoding, anatomy, session = study.encoding, study.anatomy, window.room.session
+    """Return what ran on what, and what came out: enough to run it again and compare."""
+    encoding, anatomy = study.encoding, study.anatomy
     return {
         "versions": {name: _version(name) for name in _PACKAGES},
         "models": {
@@ -164,20 +160,13 @@ def _manifest(
         },
         "input": {
             "ct": ct,
-            "files_sha256": {path.name: _sha256(path) for path in study.scan.source.files[:1]},
-            "scan_digest": study.scan.digest,
+            "files": [path.name for path in study.scan.source.files],
+            "first_file_sha256": _sha256(study.scan.source.files[:1]),
         },
-        "parameters": {"phrase": heatmap.phrase.text, "gate": asdict(heatmap.gate),
-                       "device": session.run.device},
-        "timings": timings,
-        "peak_ras_mm": heatmap.peak_ras,
-        "peak": heatmap.peak,
-        "verdict": heatmap.verdict,
-        "reason": heatmap.reason,
-        "margin": heatmap.margin,
-        "p_value": heatmap.background.p_value,
-        "shares": dict(heatmap.shares),
-    }  # fmt: skip
+        "parameters": asdict(window.room.session.run),
+        "timings_s": timings,
+        **heatmap_stats(heatmap, study.scan),
+    }
 
 
 def _version(name: str) -> str:
@@ -187,8 +176,9 @@ def _version(name: str) -> str:
         return ""
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _sha256(paths: tuple[Path, ...]) -> str:
+    """SHA-256 of the first file; its voxels' digest stands beside it."""
+    return hashlib.sha256(paths[0].read_bytes()).hexdigest() if paths else ""
 
 
 def _missing(what: str) -> WorkerFailed:

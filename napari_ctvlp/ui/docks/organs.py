@@ -20,7 +20,7 @@ from napari_ctvlp.core.anatomy import AnatomyMap, Organ
 from napari_ctvlp.ui.palette import organ_colour, organ_title
 from napari_ctvlp.ui.session import Session, Study
 
-_COLUMNS = ("Organ", "ml", "mean HU", "field of view")
+_COLUMNS = ("Organ", "ml", "mean HU", "extent")
 
 
 class OrgansDock(QWidget):
@@ -38,6 +38,8 @@ class OrgansDock(QWidget):
         self.table = QTableWidget(0, len(_COLUMNS))
         self.table.setHorizontalHeaderLabels(_COLUMNS)
         self.table.verticalHeader().setVisible(False)
+        self.table.verticalHeader().setDefaultSectionSize(24)
+        self.table.setWordWrap(False)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         header = self.table.horizontalHeader()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from magicgui.widgets import CheckBox, ComboBox, Container, FloatSlider
+from magicgui.widgets import CheckBox, ComboBox, Container, FloatSpinBox
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -144,8 +144,8 @@ def _look_form(look: Look) -> Any:
     """Build the form of how the heatmap is drawn."""
     return Container(
         widgets=[
-            FloatSlider(name="opacity", value=look.opacity, min=0, max=1, step=0.05),
-            FloatSlider(name="threshold", value=look.threshold, min=0, max=0.95, step=0.05),
+            FloatSpinBox(name="opacity", value=look.opacity, min=0, max=1, step=0.05),
+            FloatSpinBox(name="threshold", value=look.threshold, min=0, max=0.95, step=0.05),
             ComboBox(name="colours", value=look.colormap, choices=HEAT_MAPS),
             CheckBox(name="jump", value=look.jump, text="move to the peak of a new answer"),
         ]

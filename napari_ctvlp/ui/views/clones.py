@@ -59,7 +59,6 @@ class Clones(QObject):
         events.moved.disconnect(self._moved)
         for layer in list(self.copies):
             self._forget(layer)
-        self.target.layers.clear()
 
     def _inserted(self, event: Any) -> None:
         self._add(event.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from napari.components import ViewerModel
 from napari.components.overlays import TextOverlay
 
@@ -11,6 +13,8 @@ from napari_ctvlp.core.geometry import screen_to_ras
 _LOW, _HIGH = "SAR", "IPL"
 _PLANES = {0: "axial", 1: "coronal", 2: "sagittal"}
 _YELLOW = "#ffd24a"
+#: Words stay legible over white tissue.
+_BACKING: dict[str, Any] = {"box": True, "box_color": (0.0, 0.0, 0.0, 0.5)}
 
 
 def letters_of(order: tuple[int, ...]) -> dict[str, str]:
@@ -57,10 +61,10 @@ class CanvasLabels:
         self.model = model
         for position in letters_of((0, 1, 2)):
             model.canvas.overlays[f"ctvlp {position}"] = TextOverlay(
-                position=position, font_size=15, color=_YELLOW, box=False
+                position=position, font_size=15, color=_YELLOW, **_BACKING
             )
         model.canvas.overlays["ctvlp slice"] = TextOverlay(
-            position="bottom_left", font_size=10, color="white", box=False
+            position="bottom_left", font_size=10, color="white", **_BACKING
         )
         model.canvas.overlays.scale_bar.visible = True
         model.dims.events.connect(self.refresh)

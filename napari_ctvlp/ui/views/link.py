@@ -35,12 +35,12 @@ class Link(QObject):
         super().__init__()
         self.session = session
         self.on_hover = on_hover
+        session.point_changed.connect(self._wanted)
         self.views: list[tuple[ViewerModel, CanvasLabels, Hands]] = []
         self._busy = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.spread)
-        session.point_changed.connect(self._wanted)
 
     def add(self, model: ViewerModel, plane: str) -> None:
         """Make a view one of ours: plane, camera, letters, mouse and crosshair."""
@@ -67,8 +67,7 @@ class Link(QObject):
 
     def close(self) -> None:
         """Let go of every view."""
-        self._timer.stop()
-        self.session.point_changed.disconnect(self._wanted)
+        self.session.point_changed.disconnect(self._wanted, missing_ok=True)
         for model, _, _ in list(self.views):
             self.remove(model)
 

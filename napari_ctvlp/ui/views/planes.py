@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image
 from napari.qt import QtViewer
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QCloseEvent
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSplitter, QVBoxLayout, QWidget
 
 from napari_ctvlp.core.scan import Scan
@@ -37,10 +38,12 @@ class Planes(QWidget):
         super().__init__()
         self._viewer = weakref.ref(viewer)
         self.session = session
-        self.models: dict[str, ViewerModel] = {"axial": viewer}
+        self.models: dict[str, ViewerModel] = {}
         self.canvases: dict[str, QtViewer] = {}
         self.clones: list[Clones] = []
-        self.link = Link(session, self._hovered)
+        self.link: Link | None = None
+        self._held: list[Link | Clones] = []
+        self.destroyed.connect(partial(_let_go, self._held))
         self.readout = QLabel(" ")
         self.readout.setWordWrap(True)
         self.readout.setMinimumHeight(34)
@@ -54,18 +57,20 @@ class Planes(QWidget):
         self._timer.start(0)
 
     def build(self) -> None:
-        """Open the next plane that is missing."""
+        """Open the next plane that is missing; nothing while the dock is not shown."""
         viewer = self._viewer()
         missing = [plane for plane in ORDERS if plane not in self.canvases and plane != "axial"]
-        if viewer is None or not missing:
+        if viewer is None or not missing or not self.window().isVisible():
             return
-        if not self.link.views:
+        if self.link is None:
+            self.models["axial"] = viewer
+            self.link = Link(self.session, self._hovered)
+            self._held.append(self.link)
             self.link.add(viewer, "axial")
-        self._open(viewer, missing[0])
+        self._open(viewer, self.link, missing[0])
         if missing[1:]:
             self._timer.start(0)
-        else:
-            self._waiting.hide()
+        self._waiting.setVisible(bool(missing[1:]))
 
     def set_window(self, name: str) -> None:
         """Set the contrast of every CT to a preset of ``WINDOWS``."""
@@ -83,19 +88,18 @@ class Planes(QWidget):
         """Bring all views up to date now (before a screenshot)."""
         for clones in self.clones:
             clones.flush()
-        self.link.spread()
+        if self.link is not None:
+            self.link.spread()
 
     def shut(self) -> None:
         """Close the canvases and let go of the main view."""
         self._timer.stop()
-        if not self.models:
-            return
-        self.link.close()
-        for clones in self.clones:
-            clones.close()
-        for canvas in self.canvases.values():
-            canvas.close()
+        _let_go(self._held)
+        self.link = None
         self.clones.clear()
+        for canvas in self.canvases.values():
+            canvas.setParent(None)
+            canvas.close()
         self.canvases.clear()
         self.models.clear()
 
@@ -103,6 +107,19 @@ class Planes(QWidget):
         """Close the canvases with the dock."""
         self.shut()
         super().closeEvent(event)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Watch the window that the dock is in, and open the planes if they are not."""
+        super().showEvent(event)
+        self.window().installEventFilter(self)
+        if not self.canvases:
+            self._timer.start(0)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Close the canvases when their window closes (which hides it)."""
+        if event.type() == QEvent.Type.Hide and not event.spontaneous():
+            self.shut()
+        return super().eventFilter(watched, event)
 
     def _arrange(self) -> None:
         presets = QHBoxLayout()
@@ -123,16 +140,18 @@ class Planes(QWidget):
         layout.addWidget(self.readout)
         self.setMinimumWidth(330)
 
-    def _open(self, viewer: ViewerModel, plane: str) -> None:
+    def _open(self, viewer: ViewerModel, link: Link, plane: str) -> None:
         model = ViewerModel(title=plane)
         canvas = QtViewer(model)
         canvas.setAcceptDrops(False)
         canvas.setMinimumHeight(150)
         self._place.addWidget(canvas)
         self.models[plane], self.canvases[plane] = model, canvas
-        self.clones.append(Clones(viewer, model))
+        clones = Clones(viewer, model)
+        self.clones.append(clones)
+        self._held.append(clones)
         model.dims.order = ORDERS[plane] if model.dims.ndim == 3 else model.dims.order
-        self.link.add(model, plane)
+        link.add(model, plane)
         model.layers.events.inserted.connect(self._filled)
         model.fit_to_view()
 
@@ -147,3 +166,9 @@ class Planes(QWidget):
         study = self.session.study
         if study is not None:
             self.readout.setText(describe(study, point))
+
+
+def _let_go(held: list[Link | Clones], _: object = None) -> None:
+    """Disconnect everything from the main view, whichever way the dock ends."""
+    while held:
+        held.pop().close()

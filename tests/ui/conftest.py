@@ -1,0 +1,79 @@
+"""A viewer of a known size, the phantom in it, and one compute process for all tests."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("LIBGL_ALWAYS_SOFTWARE", "1")
+os.environ.setdefault("QT_SCALE_FACTOR", "1")
+
+from napari_ctvlp.core.phantom import phantom
+from napari_ctvlp.core.scan import Scan
+
+
+@pytest.fixture(scope="session")
+def chest() -> Scan:
+    """Return the procedural chest; nobody may change it (its arrays are read-only)."""
+    return phantom()
+
+
+@pytest.fixture(scope="session")
+def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """Return the bridge that every room of this test session shares, with a cache of its own."""
+    from napari_ctvlp.ui.jobs import shared_bridge
+
+    os.environ["CTVLP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    shared = shared_bridge()
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def viewer(make_napari_viewer: Callable[..., object], bridge: object) -> object:
+    """Return a visible viewer of 1200 x 900 pixels."""
+    shown = make_napari_viewer(show=True)
+    shown.window.set_geometry(0, 0, 1200, 900)
+    return shown
+
+
+@pytest.fixture
+def wait() -> Callable[..., None]:
+    """Return a function that turns the event loop until a condition holds."""
+    from qtpy.QtWidgets import QApplication
+
+    def until(ready: Callable[[], bool] = lambda: False, seconds: float = 120.0) -> None:
+        end = time.monotonic() + seconds
+        while not ready():
+            assert time.monotonic() < end, "waited in vain"
+            QApplication.processEvents()
+            time.sleep(0.005)
+
+    return until
+
+
+@pytest.fixture
+def paint() -> Callable[[], None]:
+    """Return a function that lets Qt paint what was asked for."""
+    from qtpy.QtWidgets import QApplication
+
+    def turn(seconds: float = 0.2) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            QApplication.processEvents()
+            time.sleep(0.005)
+
+    return turn
+
+
+def grey_centre(image: np.ndarray, level: int = 120) -> tuple[float, float]:
+    """Return where bright grey pixels lie, (down, right) in 0..1; overlays are coloured or thin."""
+    rgb = image[..., :3].astype(int)
+    grey = (np.ptp(rgb, axis=-1) < 12) & (rgb.min(axis=-1) > level)
+    rows, columns = np.nonzero(grey)
+    assert len(rows) > 20, "nothing bright was drawn"
+    return float(np.median(rows) / image.shape[0]), float(np.median(columns) / image.shape[1])

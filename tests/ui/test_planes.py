@@ -1,0 +1,153 @@
+"""Radiological sides by pixels, letters, and views that follow one another.
+
+A window costs seconds under software rendering: each test checks several things in one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_ctvlp.core.phantom import MARKER_RAS
+from napari_ctvlp.ui.arrange import make_dock
+from napari_ctvlp.ui.room import room_of
+from napari_ctvlp.ui.views.labels import letters_of, slice_words
+
+LIVER_RAS = (60.0, 5.0, -110.0)
+HEART_RAS = (-50.0, 30.0, -45.0)
+
+
+@pytest.fixture
+def opened(viewer, chest, wait, paint):
+    """Return the room and the three views of a viewer that shows the phantom."""
+    room = room_of(viewer)
+    layer = room.add_scan(chest)
+    views = make_dock("Views", viewer)
+    viewer.window.add_dock_widget(views, name="Views", area="right")
+    wait(lambda: len(views.canvases) == 2)
+    views.fit()
+    paint()
+    return room, views, layer
+
+
+def shots(viewer, views):
+    """Return a screenshot of each plane, without words and crosshair."""
+    for model in views.models.values():
+        for name, overlay in model.canvas.overlays.items():
+            if name.startswith("ctvlp") or name == "scale_bar":
+                overlay.visible = False
+        model.scene.overlays["ctvlp crosshair"].visible = False
+    images = {"axial": viewer.screenshot(canvas_only=True, flash=False)}
+    for plane, canvas in views.canvases.items():
+        images[plane] = canvas.screenshot(flash=False)
+    return images
+
+
+def look(room, views, paint, point):
+    room.session.look_at(point)
+    views.flush()
+    paint()
+
+
+def bright_centre(image):
+    """Return where bright pixels lie, (down, right) in 0..1 of the canvas."""
+    rows, columns = np.nonzero(image[..., :3].min(axis=-1) > 200)
+    assert len(rows) > 20, "nothing bright was drawn"
+    return np.median(rows) / image.shape[0], np.median(columns) / image.shape[1]
+
+
+def brightness_at(image, layer, order, point):
+    """Return the mean brightness around a world point, from the place of the scan's silhouette."""
+    rows, columns = np.nonzero(image[..., :3].max(axis=-1) > 40)
+    low, high = layer.extent.world[0], layer.extent.world[1]
+    place = []
+    for axis, pixels in ((order[1], rows), (order[2], columns)):
+        share = (point[axis] - low[axis]) / (high[axis] - low[axis])
+        place.append(round(pixels.min() + share * (pixels.max() - pixels.min())))
+    down, right = place
+    return float(image[down - 2 : down + 3, right - 2 : right + 3, :3].mean())
+
+
+def test_sides_are_radiological_in_every_plane(viewer, opened, paint):
+    room, views, layer = opened
+    layer.contrast_limits = (1500, 2600)
+    look(room, views, paint, MARKER_RAS)
+    for plane, image in shots(viewer, views).items():
+        down, right = bright_centre(image)
+        assert down < 0.5, f"{plane}: anterior or superior must be up"
+        assert right < 0.5, f"{plane}: the patient's right, or anterior, must be on screen left"
+
+    # air outside is drawn grey so that the frame of the scan can be found
+    layer.contrast_limits = (-1600, 100)
+    for ras, lung in (
+        (LIVER_RAS, False),
+        (HEART_RAS, False),
+        ((-HEART_RAS[0], *HEART_RAS[1:]), True),
+    ):
+        look(room, views, paint, ras)
+        images = shots(viewer, views)
+        for plane, model in views.models.items():
+            shown = brightness_at(images[plane], layer, model.dims.order, [-c for c in ras[::-1]])
+            assert (shown < 160) == lung, f"{plane} at RAS {ras}: {shown}"
+
+
+def test_letters_say_what_is_drawn_at_each_edge():
+    edges = {
+        (0, 1, 2): ("A", "P", "R", "L"),
+        (1, 0, 2): ("S", "I", "R", "L"),
+        (2, 0, 1): ("S", "I", "A", "P"),
+    }
+    places = ("top_center", "bottom_center", "middle_left", "middle_right")
+    for order, letters in edges.items():
+        assert letters_of(order) == dict(zip(places, letters, strict=True))
+
+
+def test_slice_words_speak_patient_millimetres():
+    assert slice_words(0, (120.0, 0.0, 0.0)) == "axial   I 120.0 mm"
+    assert slice_words(2, (0.0, 0.0, 30.5)) == "sagittal   L 30.5 mm"
+
+
+def test_one_point_in_three_views(viewer, opened, paint, chest):
+    room, views, _ = opened
+    sliders = [tuple(step) for step in viewer.dims.range]
+    look(room, views, paint, MARKER_RAS)
+    wanted = [-c for c in MARKER_RAS[::-1]]
+    for plane, top in (("axial", "A"), ("coronal", "S"), ("sagittal", "S")):
+        model = views.models[plane]
+        axis = model.dims.order[0]
+        assert model.dims.point[axis] == pytest.approx(wanted[axis], abs=chest.spacing[axis])
+        assert model.scene.overlays["ctvlp crosshair"].position == pytest.approx(wanted)
+        assert model.scene.overlays["ctvlp crosshair"].visible
+        assert model.canvas.overlays["ctvlp top_center"].text == top
+        assert model.canvas.overlays["ctvlp top_center"].visible
+    assert [tuple(step) for step in viewer.dims.range] == sliders
+
+    viewer.dims.set_point(0, 30.0)
+    paint()
+    assert room.session.point[2] == pytest.approx(-30.0, abs=2.0)
+    cross = views.models["coronal"].scene.overlays["ctvlp crosshair"]
+    assert cross.position[0] == pytest.approx(30.0, abs=2.0)
+
+    viewer.dims.order = (1, 2, 0)
+    assert tuple(viewer.dims.order) == (1, 0, 2), "a rolled order becomes an upright coronal"
+
+
+def test_clones_share_voxels_and_the_dock_lets_go(viewer, opened, paint):
+    room, views, layer = opened
+    views.set_window("Lung")
+    layer.opacity = 0.7
+    paint()
+    for clones in views.clones:
+        copy = clones.copies[layer]
+        assert np.shares_memory(copy.data, layer.data)
+        assert list(copy.contrast_limits) == [-1350.0, 150.0]
+        assert copy.opacity == pytest.approx(0.7)
+    viewer.layers.remove(layer)
+    assert all(not model.layers for model in views.models.values())
+    assert room.session.study is None
+
+    viewer.window.remove_dock_widget(views)
+    views.close()
+    paint()
+    room.session.look_at((1.0, 2.0, 3.0))
+    assert not [one for one in viewer.mouse_wheel_callbacks if "ctvlp" in one.__module__]
