@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import queue
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -98,3 +100,15 @@ def worker() -> Iterator[Desk]:
     desk = Desk()
     yield desk
     desk.client.close()
+
+
+@pytest.fixture(scope="session")
+def samples() -> ModuleType:
+    """Return ``tests/io/samples.py``: small image files written on the spot."""
+    path = Path(__file__).parent / "io" / "samples.py"
+    spec = importlib.util.spec_from_file_location("samples", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -8,7 +8,7 @@ millimetres, which is minus RAS with the axes reversed.
 from __future__ import annotations
 
 from itertools import permutations
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -92,7 +92,8 @@ def transform(affine: Affine, points: ArrayLike) -> NDArray[np.float64]:
 
 def voxel_of(affine: Affine, points_ras: ArrayLike) -> NDArray[np.float64]:
     """Return fractional array indices of RAS points in mm, shape (..., 3)."""
-    return transform(np.linalg.inv(affine), points_ras)
+    inverse: Affine = np.asarray(np.linalg.inv(affine), dtype=np.float64)
+    return transform(inverse, points_ras)
 
 
 def ras_to_screen(points_ras: ArrayLike) -> NDArray[np.float64]:
@@ -107,7 +108,7 @@ def screen_to_ras(points_ipl: ArrayLike) -> NDArray[np.float64]:
 
 def ras_to_lps(points_ras: ArrayLike) -> NDArray[np.float64]:
     """Convert RAS mm to LPS mm (DICOM patient coordinates) or back, shape (..., 3)."""
-    return np.asarray(points_ras, dtype=np.float64) * np.array([-1.0, -1.0, 1.0])
+    return np.asarray(np.asarray(points_ras) * np.array([-1.0, -1.0, 1.0]), dtype=np.float64)
 
 
 def lps_affine_to_ras(affine_lps: ArrayLike) -> Affine:
@@ -222,7 +223,7 @@ def bounding_ipl_grid(
     low, high = world.min(axis=0), world.max(axis=0)
     view_step = spacing(affine)[list(_to_ipl_plan(affine)[0])]
     step = np.asarray(view_step if step_mm is None else step_mm, dtype=np.float64)
-    count = np.floor((high - low) / step + 1e-6).astype(int) + 1
+    count = np.ceil((high - low) / step - 1e-6).astype(int) + 1
     return (int(count[0]), int(count[1]), int(count[2])), ipl_affine(step, low)
 
 
@@ -252,8 +253,17 @@ def resample(
     """
     step = np.linalg.inv(affine) @ target
     out = np.empty(shape, dtype=array.dtype)
+    values: NDArray[Any] = array
     ndimage.affine_transform(
-        array, step[:3, :3], step[:3, 3], shape, out, order, "grid-constant", fill, prefilter=False
+        values,
+        step[:3, :3],
+        step[:3, 3],
+        shape,
+        output=out,
+        order=1 if order else 0,
+        mode="grid-constant",
+        cval=fill,
+        prefilter=False,
     )
     return out
 

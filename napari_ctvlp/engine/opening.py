@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_ctvlp.core.geometry import (
     Affine,
     bounding_ipl_grid,
+    needs_resampling,
     obliquity_degrees,
     resample,
     shear_degrees,
@@ -40,7 +41,6 @@ class _Even:
 
     data: NDArray[Any]
     affine: Affine
-    evened: bool
 
 
 def open_scan(
@@ -77,6 +77,8 @@ def open_scan(
     notes = Notes(list(result.warnings), list(result.notices))
     if result.refused is not None:
         notes.warn(result.refused.code, result.refused.found)
+    if volume.segments:
+        notes.warn("segmentation", f"{volume.series} is a label map, not a CT: use it as labels.")
     progress(0.8, "aligning")
     even = _even(volume, _clean(volume, notes), notes)
     hu, affine, resampled = _aligned(even, notes)
@@ -97,7 +99,7 @@ def open_scan(
 
 
 def _volume(path: Path, result: ReadResult) -> Volume:
-    """Return the one volume; objects alone and label maps are no scan."""
+    """Return the one volume; objects alone are no scan."""
     if not result.volumes:
         raise refused(
             "reference-missing",
@@ -105,16 +107,7 @@ def _volume(path: Path, result: ReadResult) -> Volume:
             f"{path.name} holds segmentations or contours only.",
             "Open the CT they were drawn on, in one folder with them.",
         )
-    volume = result.volumes[0]
-    if volume.unit == "label":
-        code = "segmentation" if volume.segments else "looks-like-labels"
-        raise refused(
-            code,
-            "a CT in Hounsfield units.",
-            f"{path.name} is a label map.",
-            "Open the CT first, then add the label map as a segmentation.",
-        )
-    return volume
+    return result.volumes[0]
 
 
 def _clean(volume: Volume, notes: Notes) -> NDArray[Any]:
@@ -136,7 +129,7 @@ def _clean(volume: Volume, notes: Notes) -> NDArray[Any]:
 def _even(volume: Volume, data: NDArray[Any], notes: Notes) -> _Even:
     """Bring slices at uneven positions to even steps, linear between their real positions."""
     if volume.origins is None:
-        return _Even(data, volume.affine, evened=False)
+        return _Even(data, volume.affine)
     normal = volume.affine[:3, 2]
     depth = (volume.origins - volume.origins[0]) @ normal
     gaps = np.abs(np.diff(depth))
@@ -157,7 +150,7 @@ def _even(volume: Volume, data: NDArray[Any], notes: Notes) -> _Even:
         f"{len(depth)} slices at uneven positions were resampled to {count} slices every "
         f"{step:.2f} mm, linear between the real positions. Results are saved on that grid.",
     )
-    return _Even(out, affine, evened=True)
+    return _Even(out, affine)
 
 
 def _aligned(even: _Even, notes: Notes) -> tuple[NDArray[Any], Affine, bool]:
@@ -165,7 +158,8 @@ def _aligned(even: _Even, notes: Notes) -> tuple[NDArray[Any], Affine, bool]:
     view, affine = to_ipl(even.data, even.affine)
     straight = _snapped_about_centre(affine, view.shape)
     moved = np.abs(_corners(affine, view.shape) - _corners(straight, view.shape))
-    if np.all(moved.max(axis=0)[::-1] <= _SNAP_SHARE * spacing(affine)):
+    in_place = np.all(moved.max(axis=0)[::-1] <= _SNAP_SHARE * spacing(affine))
+    if in_place and not needs_resampling(affine):
         return view, straight, False
     shape, target = bounding_ipl_grid(even.data.shape, even.affine)
     if np.prod(shape, dtype=object) > _MOST_VOXELS:
@@ -199,5 +193,3 @@ def _corners(affine: Affine, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """RAS positions of the eight corner voxels, shape (8, 3)."""
     ends = np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij")
     return transform(affine, np.array(ends).reshape(3, -1).T)
-
-

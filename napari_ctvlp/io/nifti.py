@@ -122,8 +122,8 @@ def _write(path: Path, array: NDArray[Any], affine: Affine) -> None:
     """Write through nibabel with sform and qform; a sheared grid has no qform."""
     import nibabel
 
-    if array.dtype == bool or array.dtype == np.int64:
-        array = array.astype(np.uint8 if array.dtype == bool else np.int32)
+    if array.dtype.kind == "b" or array.dtype.itemsize == 8:
+        array = array.astype({"b": np.uint8, "f": np.float32}.get(array.dtype.kind, np.int32))
     elif array.dtype.kind == "f":
         array = array.astype(np.float32, copy=False)
     image = nibabel.Nifti1Image(np.asfortranarray(array), affine)

@@ -20,6 +20,8 @@ _TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8",
     256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
 }  # fmt: skip
+#: A qform cannot hold more shear than rounding makes.
+_SHEAR_DEGREES = 0.5
 _VECTOR_INTENTS = {1006, 1007}
 #: xyzt_units code to millimetres.
 _MILLIMETRES = {1: 1000.0, 3: 0.001}
@@ -105,7 +107,7 @@ def parse_header(path: Path, start: bytes, notes: Notes) -> NiftiHeader:
     )
 
 
-def _raw_header(path: Path, start: bytes) -> Any:
+def _raw_header(path: Path, start: bytes) -> NDArray[Any]:
     """Header fields in native byte order, as a numpy record."""
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
@@ -123,10 +125,12 @@ def _raw_header(path: Path, start: bytes) -> Any:
         )
     kind = Nifti2Header if second else Nifti1Header
     big = start[:4] in (b"\0\0\1\x5c", b"\0\0\2\x1c")
-    return kind(start[:size], endianness=">" if big else "<", check=False).structarr
+    header: Any = kind
+    parsed = header(start[:size], endianness=">" if big else "<", check=False).structarr
+    return np.asarray(parsed)
 
 
-def _shape(path: Path, raw: Any) -> tuple[int, ...]:
+def _shape(path: Path, raw: NDArray[Any]) -> tuple[int, ...]:
     """Axis lengths, each at least 1."""
     dims = [int(n) for n in raw["dim"]]
     count = dims[0]
@@ -141,7 +145,7 @@ def _shape(path: Path, raw: Any) -> tuple[int, ...]:
     return shape
 
 
-def _dtype(path: Path, raw: Any) -> np.dtype[Any]:
+def _dtype(path: Path, raw: NDArray[Any]) -> np.dtype[Any]:
     """Voxel type with byte order; colour and complex are refused by name."""
     code = int(raw["datatype"])
     if code in _COLOUR or code in _COMPLEX or code not in _TYPES:
@@ -156,7 +160,7 @@ def _dtype(path: Path, raw: Any) -> np.dtype[Any]:
     return np.dtype(_TYPES[code]).newbyteorder(raw.dtype["dim"].base.byteorder)
 
 
-def _offset(path: Path, start: bytes, raw: Any, notes: Notes) -> int:
+def _offset(path: Path, start: bytes, raw: NDArray[Any], notes: Notes) -> int:
     """Where the voxels start; a single file cannot have them inside its header."""
     single = start[344:348] == b"n+1\0" or start[4:8] == b"n+2\0"
     stated = float(raw["vox_offset"])
@@ -171,21 +175,21 @@ def _offset(path: Path, start: bytes, raw: Any, notes: Notes) -> int:
     return least
 
 
-def _affine(path: Path, raw: Any, shape: tuple[int, ...], notes: Notes) -> Affine:
+def _affine(path: Path, raw: NDArray[Any], shape: tuple[int, ...], notes: Notes) -> Affine:
     """Choose sform, qform or the bare voxel size, and say what is odd about it."""
     pixdim = np.asarray(raw["pixdim"][1:4], dtype=np.float64)
     axes = min(len(shape), 3)
-    if int(raw["sform_code"]) > 0 and "srow_x" in raw.dtype.names:
+    if int(raw["sform_code"]) > 0 and "srow_x" in (raw.dtype.names or ()):
         affine = _sform(raw)
         _compare_pixdim(pixdim[:axes], affine, notes)
-        if int(raw["qform_code"]) > 0:
+        if int(raw["qform_code"]) > 0 and shear_degrees(affine) <= _SHEAR_DEGREES:
             _compare_forms(affine, raw, shape, notes)
     else:
         _check_pixdim(path, pixdim[:axes])
         pixdim[axes:] = np.where(pixdim[axes:] > 0, pixdim[axes:], 1.0)
         affine = _without_sform(raw, np.abs(pixdim), shape, notes)
     affine = _in_millimetres(affine, int(raw["xyzt_units"]) & 7, notes)
-    if shear_degrees(checked_affine(affine)) > 0.5:
+    if shear_degrees(checked_affine(affine)) > _SHEAR_DEGREES:
         notes.warn(
             "sheared",
             f"The axes are sheared by {shear_degrees(affine):.1f} degrees (as gantry tilt does). "
@@ -194,16 +198,18 @@ def _affine(path: Path, raw: Any, shape: tuple[int, ...], notes: Notes) -> Affin
     return affine
 
 
-def _sform(raw: Any) -> Affine:
+def _sform(raw: NDArray[Any]) -> Affine:
     """Index to world from the three stored rows."""
     affine = np.eye(4)
     affine[:3] = [raw["srow_x"], raw["srow_y"], raw["srow_z"]]
     return checked_affine(affine)
 
 
-def _without_sform(raw: Any, size: NDArray[np.float64], shape: tuple[int, ...], notes: Notes) -> Affine:
+def _without_sform(
+    raw: NDArray[Any], size: NDArray[np.float64], shape: tuple[int, ...], notes: Notes
+) -> Affine:
     """Use the qform, else voxel size alone with the middle of the volume at 0, x to the left."""
-    if int(raw["qform_code"]) > 0 and "quatern_b" in raw.dtype.names:
+    if int(raw["qform_code"]) > 0 and "quatern_b" in (raw.dtype.names or ()):
         return _qform(raw, size)
     notes.warn(
         "no-orientation",
@@ -216,7 +222,7 @@ def _without_sform(raw: Any, size: NDArray[np.float64], shape: tuple[int, ...], 
     return affine
 
 
-def _qform(raw: Any, size: NDArray[np.float64]) -> Affine:
+def _qform(raw: NDArray[Any], size: NDArray[np.float64]) -> Affine:
     """Index to world from the quaternion (NIfTI-1 standard, method 2)."""
     b, c, d = (float(raw[f"quatern_{x}"]) for x in "bcd")
     a = np.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d)))
@@ -257,7 +263,7 @@ def _compare_pixdim(pixdim: NDArray[np.float64], affine: Affine, notes: Notes) -
         )
 
 
-def _compare_forms(affine: Affine, raw: Any, shape: tuple[int, ...], notes: Notes) -> None:
+def _compare_forms(affine: Affine, raw: NDArray[Any], shape: tuple[int, ...], notes: Notes) -> None:
     """Warn when sform and qform put the corners in different places."""
     last = np.array([*shape[:3], 1, 1][:3]) - 1
     corners = np.array([[0, 0, 0], last, last * [1, 0, 0], last * [0, 1, 0]])

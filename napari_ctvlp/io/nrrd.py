@@ -307,10 +307,10 @@ def _ascii(file: Path, raw: bytes, count: int, dtype: np.dtype[Any]) -> NDArray[
 def _segments(pairs: dict[str, str], data: NDArray[Any]) -> tuple[dict[str, Any], ...]:
     """Named segments of a 3D Slicer segmentation with their voxel counts."""
     found = []
-    for key in pairs:
+    for key, name in pairs.items():
         match = re.fullmatch(r"Segment(\d+)_Name", key)
         value = pairs.get(f"Segment{match[1]}_LabelValue", "") if match else ""
         if value.isdigit():
             voxels = int((data == int(value)).sum())
-            found.append({"number": int(value), "name": safe_text(pairs[key]), "voxels": voxels})
+            found.append({"number": int(value), "name": safe_text(name), "voxels": voxels})
     return tuple(found)

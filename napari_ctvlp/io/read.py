@@ -124,7 +124,7 @@ def _check_folder(path: Path) -> None:
 
 
 def _single(volume: Volume) -> ReadResult:
-    """A file that holds one volume and nothing else."""
+    """Wrap the one volume of a file."""
     return ReadResult((volume,), (), volume.warnings, volume.notices)
 
 

@@ -90,7 +90,7 @@ def _filled(
 
 
 def unpacked(path: Path, data: bytes, method: str, size: int) -> bytes:
-    """Unpack ``data`` by ``"gzip"``, ``"zlib"`` or ``"bzip2"`` and check that ``size`` bytes came."""
+    """Unpack ``data`` by gzip, zlib or bzip2 and check that ``size`` bytes came."""
     try:
         if method == "gzip":
             body = gzip.decompress(data)

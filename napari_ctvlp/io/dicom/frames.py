@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 CLASS = "1.2.840.10008.5.1.4.1.1."
 SEG_CLASSES = {CLASS + "66.4", CLASS + "66.7"}
 RTSTRUCT_CLASS = CLASS + "481.3"
-NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN}
 DEFLATED = "1.2.840.10008.1.2.1.99"
 RLE = "1.2.840.10008.1.2.5"
 _JPEG = "1.2.840.10008.1.2.4."
@@ -30,8 +31,6 @@ _ENCAPSULATED = {
 }
 _PROJECTIONS = {"CR", "DX", "MG", "XA", "RF", "IO", "PX", "RG", "OPT"}
 _NO_IMAGE_CLASSES = ("7", "11", "30", "481", "66", "88", "104", "9", "77")
-#: Bytes each compressed pixel must at least... a header may not promise more pixels than this.
-_MOST_PIXELS = 1 << 31
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,15 +20,45 @@ DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 #: Top-level elements that are read; everything else is skipped over.
 _KEYWORDS = (
-    "SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID Modality SeriesDescription "
-    "PatientName PatientID PatientBirthDate StudyInstanceUID SeriesInstanceUID SeriesNumber "
-    "AcquisitionNumber InstanceNumber ImagePositionPatient ImageOrientationPatient "
-    "FrameOfReferenceUID TemporalPositionIdentifier TemporalPositionIndex SamplesPerPixel "
-    "PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing BitsAllocated BitsStored "
-    "HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit RescaleIntercept "
-    "RescaleSlope RescaleType LossyImageCompression SharedFunctionalGroupsSequence "
-    "PerFrameFunctionalGroupsSequence DirectoryRecordSequence"
-).split()
+    "SpecificCharacterSet",
+    "ImageType",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "SeriesDescription",
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "AcquisitionNumber",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "FrameOfReferenceUID",
+    "TemporalPositionIdentifier",
+    "TemporalPositionIndex",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "RescaleType",
+    "LossyImageCompression",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "DirectoryRecordSequence",
+)
 _LONG_VR = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
 
 

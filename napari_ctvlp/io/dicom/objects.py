@@ -118,7 +118,9 @@ def _count_frames(
     scale = float(data.get("MaximumFractionalValue") or 255) if kind == "FRACTIONAL" else 1.0
     places: dict[tuple[float, ...], NDArray[np.bool_]] = {}
     fractions = overlap = False
-    for frame, groups in zip(pixels, data.get("PerFrameFunctionalGroupsSequence") or (), strict=False):
+    for frame, groups in zip(
+        pixels, data.get("PerFrameFunctionalGroupsSequence") or (), strict=False
+    ):
         segment = segments[int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)]
         mask = frame > 0
         segment["sum"] = round(segment["sum"] + float(frame.sum()) / scale, 4)
@@ -194,13 +196,14 @@ def _contour_reference(
     here = {f.header.text("SeriesInstanceUID") for f in frames}
     spaces = {f.header.text("FrameOfReferenceUID") for f in frames}
     stated = {
-        str(r.get("FrameOfReferenceUID", "")) for r in data.get("ReferencedFrameOfReferenceSequence") or ()
+        str(r.get("FrameOfReferenceUID", ""))
+        for r in data.get("ReferencedFrameOfReferenceSequence") or ()
     }
     if not frames:
         notes.warn(
             "reference-missing",
-            f"The CT that {header.path.name} was drawn on is not here (series "
-            f"{safe_text(', '.join(sorted(wanted)) or 'not named')}): the contours are only listed.",
+            f"The CT that {header.path.name} was drawn on is not here: series "
+            f"{safe_text(', '.join(sorted(wanted))) or 'not named'}. Its contours are only listed.",
         )
     elif not stated & spaces and not _drawn_on(data, frames):
         other = "" if wanted & here else " and another series"

@@ -5,18 +5,32 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_ctvlp.core.scan import AIR_HU
 from napari_ctvlp.errors import InputRefused
-from napari_ctvlp.io.dicom.frames import DEFLATED, NATIVE, RLE, Frame
+from napari_ctvlp.io.dicom.frames import BIG_ENDIAN, DEFLATED, NATIVE, RLE, Frame
 from napari_ctvlp.io.dicom.headers import load_whole, quiet
 from napari_ctvlp.io.dicom.stacks import Stack
 from napari_ctvlp.io.result import Notes, Progress, silent
 from napari_ctvlp.io.stream import corrupt
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+#: What a decoder must know about a picture.
+_PICTURE = (
+    "SOPInstanceUID",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+)
 
 
 def read_voxels(stack: Stack, notes: Notes, progress: Progress = silent) -> NDArray[Any]:
@@ -63,7 +77,7 @@ def _say_padding(padded: int, inner: int, size: int, notes: Notes) -> None:
 
 
 def _rescaled(stored: NDArray[Any], frame: Frame) -> NDArray[Any]:
-    """Stored numbers times slope plus intercept, in whole numbers where both are whole."""
+    """Apply slope and intercept, in whole numbers where both are whole."""
     slope, intercept = frame.rescale or (1.0, 0.0)
     if slope.is_integer() and intercept.is_integer() and abs(slope * intercept) < 1 << 30:
         return stored.astype(np.int64 if stored.dtype.itemsize > 2 else np.int32) * int(
@@ -104,7 +118,7 @@ def _outside_circle(rows: int, columns: int) -> NDArray[np.bool_]:
 def _decoded(frames: Sequence[Frame]) -> Iterator[tuple[Frame, NDArray[Any]]]:
     """Yield each slice with its stored numbers, shape (rows, columns)."""
     with tempfile.TemporaryDirectory(prefix="ctvlp-") as scratch:
-        whole: dict[Path, Any] = {}
+        whole: dict[Path, Dataset] = {}
         for frame in frames:
             path = frame.header.path
             if frame.header.syntax in NATIVE:
@@ -119,22 +133,21 @@ def _decoded(frames: Sequence[Frame]) -> Iterator[tuple[Frame, NDArray[Any]]]:
             except InputRefused:
                 raise
             except Exception as error:  # the decoders raise whatever they meet
-                raise corrupt(path, f"its pixels cannot be decoded: {type(error).__name__}") from None
+                raise corrupt(path, f"cannot be decoded: {type(error).__name__}") from None
 
 
 def _native(frame: Frame) -> NDArray[Any]:
     """Read uncompressed pixels straight from the file."""
     rows, columns = frame.shape
-    dtype = np.dtype(f"u{int(frame.header.data.get('BitsAllocated')) // 8}")
-    order = ">" if frame.header.syntax == "1.2.840.10008.1.2.2" else "<"
-    skip = rows * columns * dtype.itemsize * frame.number
-    flat = np.fromfile(
-        frame.header.path, dtype.newbyteorder(order), rows * columns, offset=frame.header.offset + skip
-    )
+    size = int(frame.header.data.get("BitsAllocated")) // 8
+    stored = f"{'>' if frame.header.syntax == BIG_ENDIAN else '<'}u{size}"
+    start = frame.header.offset + rows * columns * size * frame.number
+    flat = np.fromfile(frame.header.path, stored, rows * columns, offset=start)
+    dtype = np.dtype(f"u{size}")
     return _signed(flat.reshape(rows, columns).astype(dtype, copy=False), frame)
 
 
-def _packed(frame: Frame, data: Any, scratch: Path) -> NDArray[Any]:
+def _packed(frame: Frame, data: Dataset, scratch: Path) -> NDArray[Any]:
     """Decode one frame of a deflated, RLE or JPEG-family file."""
     rows, columns = frame.shape
     if frame.header.syntax == DEFLATED:
@@ -143,24 +156,24 @@ def _packed(frame: Frame, data: Any, scratch: Path) -> NDArray[Any]:
         flat = np.frombuffer(data.PixelData, dtype, rows * columns, offset=size * frame.number)
         return _signed(flat.reshape(rows, columns), frame)
     if frame.header.syntax == RLE:
-        from pydicom.pixels import pixel_array
+        from pydicom.pixels.utils import pixel_array
 
         return np.asarray(pixel_array(data, index=frame.number, raw=True)).reshape(rows, columns)
     return _by_simpleitk(frame, data, scratch).reshape(rows, columns)
 
 
-def _by_simpleitk(frame: Frame, data: Any, scratch: Path) -> NDArray[Any]:
+def _by_simpleitk(frame: Frame, data: Dataset, scratch: Path) -> NDArray[Any]:
     """Decode through SimpleITK from a bare one-frame copy, so that it applies no rescale."""
     import SimpleITK as sitk  # noqa: N813
     from pydicom import Dataset
     from pydicom.dataset import FileMetaDataset
     from pydicom.encaps import encapsulate, generate_frames
+    from pydicom.uid import UID
 
-    pieces = list(generate_frames(data.PixelData, number_of_frames=_frames(data)))
+    count = int(data.get("NumberOfFrames") or 1)
+    pieces = list(generate_frames(data.PixelData, number_of_frames=count))
     bare = Dataset()
-    for keyword in (
-        "SOPInstanceUID Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation"
-    ).split():
+    for keyword in _PICTURE:
         setattr(bare, keyword, data.get(keyword))
     bare.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
     bare.SamplesPerPixel, bare.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -168,18 +181,13 @@ def _by_simpleitk(frame: Frame, data: Any, scratch: Path) -> NDArray[Any]:
     bare.PixelData = encapsulate([pieces[frame.number]])
     bare["PixelData"].is_undefined_length = True
     bare.file_meta = FileMetaDataset()
-    bare.file_meta.TransferSyntaxUID = frame.header.syntax
+    bare.file_meta.TransferSyntaxUID = UID(frame.header.syntax)
     copy = scratch / "frame.dcm"
     bare.save_as(copy, enforce_file_format=True, overwrite=True)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(copy))
     return np.asarray(sitk.GetArrayFromImage(reader.Execute()))
-
-
-def _frames(data: Any) -> int:
-    """Number of frames of a data set."""
-    return int(data.get("NumberOfFrames") or 1)
 
 
 def _signed(raw: NDArray[Any], frame: Frame) -> NDArray[Any]:

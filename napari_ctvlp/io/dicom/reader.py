@@ -176,7 +176,7 @@ def _say_rest(path: Path, found: Found, result: _Sorted, notes: Notes) -> None:
 
 
 def _chosen(stacks: list[Stack], series: str | int | None, *, best: bool) -> list[int]:
-    """Indices of the stacks to read."""
+    """Choose the stacks to read, by their index."""
     if series is None:
         order = sorted(range(len(stacks)), key=lambda n: _rank(stacks[n]), reverse=True)
         return order[:1] if best else list(range(len(stacks)))
@@ -209,18 +209,16 @@ def _say_choice(result: _Sorted, chosen: list[int], notes: Notes) -> None:
     if len(result.patients) > 1:
         notes.warn(
             "two-patients",
-            f"The folder holds {len(result.patients)} patients, kept apart: {listed}.{opened} {how}",
+            f"It holds {len(result.patients)} patients, kept apart: {listed}.{opened} {how}",
         )
     if len({s.frames[0].header.text("SeriesInstanceUID") for s in stacks}) > 1:
-        notes.warn(
-            "two-series", f"The folder holds several series, kept apart: {listed}.{opened} {how}"
-        )
+        notes.warn("two-series", f"It holds several series, kept apart: {listed}.{opened} {how}")
     elif len(stacks) > 1 and opened:
         notes.note("choice", f"Of the volumes {listed}.{opened} {how}")
 
 
 def _describe(stack: Stack) -> str:
-    """A few words about a stack."""
+    """Describe a stack in a few words."""
     header = stack.frames[0].header
     size = " x ".join(str(n) for n in stack.shape)
     return f"'{header.label}' ({header.text('Modality') or 'unknown'}, {size})"

@@ -111,10 +111,9 @@ def _set_defects_aside(frames: list[Frame], notes: Notes) -> list[Frame]:
         common = Counter(d.code for d in defects).most_common(1)[0][0]
         raise next(d for d in defects if d.code == common)
     for code in dict.fromkeys(d.code for d in defects):
-        found = [(f.name, f.defect) for f in frames if f.defect is not None and f.defect.code == code]
+        found = [(f.name, f.defect) for f in frames if f.defect and f.defect.code == code]
         names = ", ".join(name for name, _ in found[:5]) + (" ..." if len(found) > 5 else "")
-        reason = found[0][1]
-        notes.warn(code, f"Set aside {names}: {reason.found if reason else ''} Its place is a gap.")
+        notes.warn(code, f"Set aside {names}: {found[0][1].found} Its place is a gap.")
     return sound
 
 
@@ -249,7 +248,7 @@ def _warn_single(frame: Frame, notes: Notes) -> None:
 
 
 def _warn_tilt(origins: NDArray[np.float64], normal: NDArray[np.float64], notes: Notes) -> None:
-    """The step from slice to slice should follow the slice normal."""
+    """Warn when the step from slice to slice leaves the slice normal."""
     way = origins[-1] - origins[0]
     along = abs(float(way @ normal))
     tilt = float(np.degrees(np.arccos(np.clip(along / np.linalg.norm(way), -1, 1))))
@@ -286,7 +285,7 @@ def _warn_gaps(frames: list[Frame], gaps: NDArray[np.float64], notes: Notes) -> 
 
 
 def _unit(frames: list[Frame], notes: Notes) -> Unit:
-    """What the rescaled numbers are, by the headers."""
+    """Tell by the headers what the rescaled numbers are."""
     first = frames[0]
     modality = first.header.text("Modality")
     if modality != "CT":
@@ -309,7 +308,7 @@ def _unit(frames: list[Frame], notes: Notes) -> Unit:
     if odd or maps:
         notes.warn(
             "not-hu",
-            f"The modality is CT, but the values are not Hounsfield units ({', '.join(odd | maps)}).",
+            f"The modality is CT, but the values are no HU ({', '.join(sorted(odd | maps))}).",
         )
         return "arbitrary"
     return "HU"
