@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
 Mask = NDArray[np.bool_]
+#: A lung with less than this share of both counts as missing.
+MISSING = 0.12
 
 
 def convex_slices(mask: Mask) -> Mask:
@@ -26,6 +28,26 @@ def convex_slices(mask: Mask) -> Mask:
     for plane, filled in zip(mask, out, strict=True):
         filled[...] = _convex(plane)
     return out
+
+
+def both_sides(left: Mask, right: Mask, midline: float | NDArray[np.float64]) -> Mask:
+    """Return the union of both lungs; a missing one is replaced by the other's mirror image.
+
+    Parameters
+    ----------
+    left, right : ndarray of bool, shape (i, p, l)
+    midline : float or ndarray, shape (i,)
+        Index along L, for all slices or for each.
+    """
+    both = left | right
+    if min(left.sum(), right.sum()) >= MISSING * both.sum():
+        return both
+    across = np.arange(both.shape[2])
+    for plane, middle in zip(both, np.broadcast_to(midline, len(both)), strict=True):
+        source = np.rint(2 * middle - across).astype(int)
+        seen = (source >= 0) & (source < across.size)
+        plane[:, seen] |= plane[:, source[seen]]
+    return both
 
 
 def _convex(plane: Mask) -> Mask:

@@ -7,11 +7,13 @@ import numpy as np
 from napari_ctvlp.models.segmenters.classical.coarse import Coarse
 from napari_ctvlp.models.segmenters.classical.morphology import (
     IN_PLANE,
+    Ids,
     Mask,
+    Tick,
     components,
-    depth_mm,
-    dilate,
+    grown,
     means,
+    shrunk,
 )
 
 SOLID_HU = -350
@@ -23,28 +25,33 @@ THIN_MM = 5.0
 PART_DEPTH_MM, PART_ML = 15.0, 150.0
 
 
-def find_body(coarse: Coarse) -> Mask:
+def find_body(coarse: Coarse, tick: Tick = lambda: None) -> Mask:
     """Return the patient with everything enclosed, shape of ``coarse.hu``.
 
     Lungs that reach the edge of the field of view are kept: they are brighter than room air.
+    ``tick`` is called half-way.
     """
     solid = _solid(coarse)
+    tick()
     return solid | _enclosed(coarse, solid) if solid.any() else solid
 
 
 def _solid(coarse: Coarse) -> Mask:
-    deep = depth_mm(coarse.hu > SOLID_HU, coarse.step)
-    core = deep > min(THIN_MM, 0.5 * float(deep.max(initial=0.0)))
-    if not core.any():
-        return core
+    """Thick dense parts: the trunk, arms, but no couch shell and no blanket."""
+    dense = coarse.hu > SOLID_HU
+    block = float(coarse.step[1:].mean())
+    core = dense
+    for blocks in range(int(THIN_MM / block), -1, -1):
+        core = shrunk(dense, blocks, IN_PLANE)
+        if core.any():
+            break
     labels, sizes = components(core)
-    keep = sizes * coarse.block_ml > PART_ML
-    depths = np.zeros(sizes.size)
-    np.maximum.at(depths, labels.ravel(), deep.ravel())
-    keep &= depths > PART_DEPTH_MM
+    thick = shrunk(core, round((PART_DEPTH_MM - THIN_MM) / block), IN_PLANE)
+    keep = np.bincount(labels[thick], minlength=sizes.size) > 0
+    keep &= sizes * coarse.block_ml > PART_ML
     keep[int(sizes.argmax())] = True
     keep[0] = False
-    return dilate(keep[labels], THIN_MM, coarse.step) & (coarse.hu > SOLID_HU)
+    return grown(keep[labels], blocks, IN_PLANE) & dense
 
 
 def _enclosed(coarse: Coarse, solid: Mask) -> Mask:
@@ -53,21 +60,22 @@ def _enclosed(coarse: Coarse, solid: Mask) -> Mask:
     outside = _touching_edge(coarse.hu < GAS_HU)
     room = np.bincount(labels.ravel(), weights=outside.ravel(), minlength=sizes.size)
     keep = room < 0.5 * sizes
-    cut = np.zeros(sizes.size, dtype=bool)
-    for axis in (1, 2):
-        for end in (0, -1):
-            cut[np.unique(labels.take(end, axis=axis))] = True
+    cut = _at_edge(labels, sizes.size)
     keep &= ~cut | (means(labels, coarse.hu, sizes.size) > GAS_HU) & (room < 0.1 * sizes)
     keep[0] = False
     return keep[labels]
 
 
 def _touching_edge(gas: Mask) -> Mask:
-    """Parts of ``gas`` that reach an in-plane edge of the volume."""
+    """Return the parts of ``gas`` that reach an in-plane edge of the volume."""
     labels, sizes = components(gas)
-    keep = np.zeros(sizes.size, dtype=bool)
+    return _at_edge(labels, sizes.size)[labels] & gas
+
+
+def _at_edge(labels: Ids, count: int) -> Mask:
+    """Tell which labels reach an in-plane edge, shape (count,)."""
+    out = np.zeros(count, dtype=bool)
     for axis in (1, 2):
         for end in (0, -1):
-            keep[np.unique(labels.take(end, axis=axis))] = True
-    keep[0] = False
-    return keep[labels]
+            out[np.unique(labels.take(end, axis=axis))] = True
+    return out

@@ -19,23 +19,8 @@ BONE_HU = 170
 SMALLEST_ML = 0.3
 #: Gaps up to this radius, in mm, are marrow.
 MARROW_MM = 5.0
-#: Width in mm of the spine when the midline is looked for.
-SPINE_MM = 40.0
 #: Contrast-filled blood: HU spread within 8 mm, largest distance from its mean, least amount.
 EVEN_HU, NEAR_HU, POOL_ML = 35.0, 60.0, 30.0
-
-
-def find_midline(coarse: Coarse, body: Mask) -> float:
-    """Return where the spine lies, as an index along L; the body's middle if no bone is seen."""
-    weight = body.sum(axis=(0, 1)).astype(np.float64)
-    across = np.arange(weight.size)
-    if not weight.any():
-        return (weight.size - 1) / 2
-    middle = float((across * weight).sum() / weight.sum())
-    dense = ((coarse.hu > BONE_HU) & body).sum(axis=(0, 1)).astype(np.float64)
-    smooth = ndimage.gaussian_filter1d(dense, SPINE_MM / 2 / coarse.step[2], mode="constant")
-    score = smooth * np.exp(-0.5 * ((across - middle) * coarse.step[2] / 50.0) ** 2)
-    return float(score.argmax()) if score.max() > 0 else middle
 
 
 def find_bones(coarse: Coarse, body: Mask, cavity: Cavity) -> Mask:

@@ -8,12 +8,19 @@ import numpy as np
 
 from napari_ctvlp.core.hull import convex_slices
 from napari_ctvlp.models.segmenters.classical.coarse import Coarse
-from napari_ctvlp.models.segmenters.classical.morphology import Mask, depth_mm, erode
+from napari_ctvlp.models.segmenters.classical.morphology import (
+    IN_PLANE,
+    Mask,
+    depth_mm,
+    erode,
+    shrunk,
+)
 
 #: The hull of the lungs is shrunk by this much in mm before anything in it is not bone.
 RIM_MM = 7.0
-#: The lungs' outline is carried down at most this far below them, into the upper belly.
-BELOW_MM = 120.0
+#: How far below the lungs their outline is carried into the belly: for the inside, and for the
+#: part that holds no bone (the pelvis does).
+BELLY_MM, BONELESS_MM = 250.0, 120.0
 #: Without lungs, how deep under the skin the inside begins, in mm.
 WALL_MM = 40.0
 SKIN_MM = 15.0
@@ -53,26 +60,22 @@ def find_cavity(coarse: Coarse, body: Mask, lungs: Mask, midline: float) -> Cavi
         inside = erode(body, WALL_MM, coarse.step)
         return Cavity(inside, inside & ~_spine(inside, inside, coarse, midline))
     hull = convex_slices(lungs)
-    deep = depth_mm(_carried_down(hull, coarse.step[0]), coarse.step)
-    inside = (deep > RIM_MM) & erode(body, SKIN_MM, coarse.step)
+    last = int(np.flatnonzero(hull.any(axis=(1, 2)))[-1])
+    carried = np.logical_or.accumulate(hull, axis=0)
+    carried[last + 1 + int(BELLY_MM / coarse.step[0]) :] = False
+    deep = depth_mm(carried, coarse.step)
+    inside = (deep > RIM_MM) & shrunk(body, round(SKIN_MM / coarse.step[1]), IN_PLANE)
     boneless = inside & (hull | (deep > RIM_MM + RIBS_MM))
+    boneless[last + 1 + int(BONELESS_MM / coarse.step[0]) :] = False
     return Cavity(inside, boneless & ~_spine(inside, hull, coarse, midline))
 
 
 def _spine(inside: Mask, hull: Mask, coarse: Coarse, midline: float) -> Mask:
     """Where vertebrae may lie."""
-    rows = inside.any(axis=2)
-    hindmost = rows.shape[1] - 1 - rows[:, ::-1].argmax(axis=1)
+    rows = np.asarray(inside.any(axis=2))
+    last = np.argmax(rows[:, ::-1], axis=1, keepdims=True)
     reach = SPINE_FRONT_MM - RIM_MM + np.where(hull.any(axis=(1, 2)), 0.0, LORDOSIS_MM)
-    front = hindmost - reach / coarse.step[1]
-    behind = np.arange(rows.shape[1])[None, :] > front[:, None]
-    across = np.abs(np.arange(inside.shape[2]) - midline) * coarse.step[2] < SPINE_HALF_MM
-    return np.asarray(behind[:, :, None] & across, dtype=bool)
-
-
-def _carried_down(hull: Mask, step: float) -> Mask:
-    """Let each slice keep the outline of the slices above it, down to ``BELOW_MM`` below."""
-    out = np.logical_or.accumulate(hull, axis=0)
-    last = int(np.flatnonzero(hull.any(axis=(1, 2)))[-1])
-    out[last + 1 + int(BELOW_MM / step) :] = False
-    return out
+    from_back = np.arange(rows.shape[1])[::-1] - last
+    behind = from_back * coarse.step[1] < reach.reshape(-1, 1)
+    off = np.abs(np.arange(inside.shape[2]) - midline) * coarse.step[2]
+    return np.asarray(np.logical_and.outer(behind, off < SPINE_HALF_MM), dtype=bool)

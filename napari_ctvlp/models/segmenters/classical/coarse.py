@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_ctvlp.core.geometry import Affine, coarse_affine, spacing
+from napari_ctvlp.core.geometry import Affine, coarse_affine, spacing, transform
 from napari_ctvlp.core.scan import Scan
 
 #: Aimed edge of a block in mm.
@@ -43,6 +43,12 @@ class Coarse:
     def block_ml(self) -> float:
         """Volume of a block in ml."""
         return float(self.step.prod() / 1000)
+
+    def part(self, box: tuple[slice, ...]) -> Coarse:
+        """Return the blocks in ``box``."""
+        affine = self.affine.copy()
+        affine[:3, 3] = transform(affine, [edge.start for edge in box])
+        return Coarse(self.hu[box], self.factor, affine)
 
 
 def coarse_scan(scan: Scan) -> Coarse:

@@ -10,6 +10,7 @@ from napari_ctvlp.models.segmenters.classical.coarse import Coarse
 from napari_ctvlp.models.segmenters.classical.morphology import (
     Ids,
     Mask,
+    Tick,
     box_of,
     closed,
     components,
@@ -29,12 +30,18 @@ BOWEL_ML, BOWEL_SHARE = 300.0, 0.25
 NECK_MM = 3.0
 #: Erosions tried, in mm, until the two lungs come apart.
 APART_MM = (0.0, 2.0, 4.0, 6.0, 8.0, 11.0, 14.0)
-#: The smaller lung holds at least this share of the larger one.
-COMPARABLE = 0.12
+#: The smaller lung holds at least this share of the larger one, and their middles are apart.
+COMPARABLE, BESIDE_MM = 0.12, 60.0
+#: Share of a lung that lies on its own side of the midline.
+ONE_SIDE = 0.8
+#: Lungs that never come apart are cut at the midline if it leaves this share on both sides.
+FUSED = 0.3
 VESSEL_MM = 9.0
 
 
-def find_lungs(coarse: Coarse, body: Mask, airways: Mask, midline: float) -> tuple[Mask, Mask]:
+def find_lungs(
+    coarse: Coarse, body: Mask, airways: Mask, midline: float, tick: Tick = lambda: None
+) -> tuple[Mask, Mask]:
     """Return left and right lung with their vessels, shape of ``coarse.hu``.
 
     Parameters
@@ -43,14 +50,18 @@ def find_lungs(coarse: Coarse, body: Mask, airways: Mask, midline: float) -> tup
     body, airways : ndarray of bool, shape of ``coarse.hu``
     midline : float
         The patient's midline as an index along L.
+    tick : callable
+        Called between the steps.
     """
     air = _lung_air(coarse, body, airways)
+    tick()
     empty = np.zeros_like(air)
     if not air.any():
         return empty, empty
     margin = np.ceil(2 * VESSEL_MM / coarse.step).astype(np.int64)
     box = box_of(air, margin)
     left, right = split_sides(air[box], coarse.step, midline - box[2].start)
+    tick()
     allowed = (body & ~airways)[box]
     left, right = (_filled(side, coarse.step) & allowed for side in (left, right))
     overlap = left & right
@@ -93,9 +104,9 @@ def _parts(air: Mask, step: NDArray[np.float64]) -> tuple[Ids, NDArray[np.int64]
 def split_sides(air: Mask, step: NDArray[np.float64], midline: float) -> tuple[Mask, Mask]:
     """Split lung air into patient left and right.
 
-    The mask is eroded until two comparable parts lie on opposite sides of the midline; every
-    other voxel joins the nearer one. A single lung goes to the side it lies on; lungs that
-    never come apart are cut at the midline.
+    The mask is eroded until two comparable parts lie on opposite sides of the midline, or at
+    least side by side; every other voxel joins the nearer one. A single lung goes to the side
+    it lies on; lungs that never come apart are cut at the midline.
 
     Parameters
     ----------
@@ -107,31 +118,46 @@ def split_sides(air: Mask, step: NDArray[np.float64], midline: float) -> tuple[M
     """
     deep = depth_mm(air, step)
     for limit in APART_MM:
-        cores = _two_cores(deep > limit, midline)
+        cores = _opposite(deep > limit, midline)
+        if cores is not None:
+            return _nearest(air, cores, step)
+    for limit in APART_MM:
+        cores = _side_by_side(deep > limit, step[2])
         if cores is not None:
             return _nearest(air, cores, step)
     across = np.arange(air.shape[2])
-    share = air[:, :, across > midline].sum() / air.sum()
-    if COMPARABLE < share < 1 - COMPARABLE:
+    share = float(air[:, :, across > midline].sum() / air.sum())
+    if FUSED < share < 1 - FUSED:
         left = air & (across > midline)
     else:
         left = air if share > 0.5 else np.zeros_like(air)
     return left, air & ~left
 
 
-def _two_cores(mask: Mask, midline: float) -> tuple[Mask, Mask] | None:
-    """Return the largest parts left and right of the midline, when comparable."""
+def _opposite(mask: Mask, midline: float) -> tuple[Mask, Mask] | None:
+    """Return the largest parts left and right of the midline, when they are comparable."""
+    labels, sizes = components(mask)
+    beyond = np.bincount(labels[:, :, int(midline) + 1 :].ravel(), minlength=sizes.size)
+    share = beyond / np.maximum(sizes, 1)
+    left = int(np.where(share > ONE_SIDE, sizes, 0).argmax())
+    right = int(np.where(share < 1 - ONE_SIDE, sizes, 0).argmax())
+    small, large = sorted((int(sizes[left]), int(sizes[right])))
+    if small == 0 or small < COMPARABLE * max(large, int(sizes.max())):
+        return None
+    return labels == left, labels == right
+
+
+def _side_by_side(mask: Mask, step: float) -> tuple[Mask, Mask] | None:
+    """Return the two largest parts, left first, when comparable and beside each other."""
     labels, sizes = components(mask)
     if sizes.size < 3:
         return None
-    across = np.broadcast_to(np.arange(mask.shape[2]), mask.shape)
-    place = np.bincount(labels.ravel(), across.ravel(), sizes.size) / np.maximum(sizes, 1)
-    left = int(np.where(place > midline, sizes, 0).argmax())
-    right = int(np.where(place <= midline, sizes, 0).argmax())
-    small, large = sorted((int(sizes[left]), int(sizes[right])))
-    if small < COMPARABLE * large or small < COMPARABLE * int(mask.sum()):
+    pair = np.argsort(sizes, kind="stable")[-2:]
+    masks = [labels == number for number in pair]
+    place = [float(np.argwhere(part)[:, 2].mean()) for part in masks]
+    if sizes[pair[0]] < COMPARABLE * sizes[pair[1]] or abs(place[0] - place[1]) * step < BESIDE_MM:
         return None
-    return labels == left, labels == right
+    return (masks[0], masks[1]) if place[0] > place[1] else (masks[1], masks[0])
 
 
 def _nearest(air: Mask, cores: tuple[Mask, Mask], step: NDArray[np.float64]) -> tuple[Mask, Mask]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -10,6 +11,8 @@ from scipy import ndimage
 
 Mask = NDArray[np.bool_]
 Ids = NDArray[np.int32]
+#: Called between the steps of long work, so that it can be stopped there.
+Tick = Callable[[], None]
 #: Neighbours within one axial slice only.
 IN_PLANE = np.zeros((3, 3, 3), dtype=bool)
 IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
@@ -44,14 +47,18 @@ def closed(mask: Mask, mm: float, step: NDArray[np.float64]) -> Mask:
     return erode(grown, mm, step)[core] | mask
 
 
-def grown(mask: Mask, blocks: int = 1) -> Mask:
-    """Dilate by a few blocks along the axes."""
-    return np.asarray(ndimage.binary_dilation(mask, iterations=blocks), dtype=bool)
+def grown(mask: Mask, blocks: int = 1, structure: Mask | None = None) -> Mask:
+    """Dilate by some blocks, by default along all axes."""
+    if blocks < 1:
+        return mask
+    return np.asarray(ndimage.binary_dilation(mask, structure, blocks), dtype=bool)
 
 
-def shrunk(mask: Mask, blocks: int = 1) -> Mask:
-    """Erode by a few blocks along the axes; the edge of the grid does not eat."""
-    return np.asarray(ndimage.binary_erosion(mask, iterations=blocks, border_value=1), dtype=bool)
+def shrunk(mask: Mask, blocks: int = 1, structure: Mask | None = None) -> Mask:
+    """Erode by some blocks, by default along all axes; the edge of the grid does not eat."""
+    if blocks < 1:
+        return mask
+    return np.asarray(ndimage.binary_erosion(mask, structure, blocks, border_value=1), dtype=bool)
 
 
 def components(mask: Mask, structure: Mask | None = None) -> tuple[Ids, NDArray[np.int64]]:
@@ -85,5 +92,6 @@ def box_of(mask: Mask, margin: NDArray[np.int64] | int = 0) -> tuple[slice, ...]
         hits = np.flatnonzero(mask.any(axis=others))
         if hits.size == 0:
             return tuple(slice(0, n) for n in mask.shape)
-        box.append(slice(max(0, int(hits[0] - edge)), int(hits[-1] + edge) + 1))
+        stop = min(mask.shape[axis], int(hits[-1] + edge) + 1)
+        box.append(slice(max(0, int(hits[0] - edge)), stop))
     return tuple(box)

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from napari_ctvlp.core.anatomy import AnatomyMap, anatomy_from_labels
+from napari_ctvlp.core.hull import both_sides
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.models.protocol import Compute, ModelCard, Progress, silent
-from napari_ctvlp.models.segmenters.classical.airways import find_airways
+from napari_ctvlp.models.segmenters.classical.airways import airways_above, find_airways
 from napari_ctvlp.models.segmenters.classical.body import find_body
-from napari_ctvlp.models.segmenters.classical.bones import find_bones, find_midline
+from napari_ctvlp.models.segmenters.classical.bones import find_bones
 from napari_ctvlp.models.segmenters.classical.cavity import find_cavity
 from napari_ctvlp.models.segmenters.classical.coarse import Coarse, coarse_scan
 from napari_ctvlp.models.segmenters.classical.lungs import find_lungs
-from napari_ctvlp.models.segmenters.classical.morphology import Mask, grown, shrunk
+from napari_ctvlp.models.segmenters.classical.midline import find_midline
+from napari_ctvlp.models.segmenters.classical.morphology import (
+    Mask,
+    box_of,
+    grown,
+    shrunk,
+)
 from napari_ctvlp.models.segmenters.classical.refine import Organ, label_scan, packed
+from napari_ctvlp.models.store import CARDS, read_card
 
 #: Id and house name of every organ this segmenter can find.
 ORGANS = tuple((int(organ), organ.name.lower()) for organ in Organ)
-CARD = ModelCard(
-    id="classical",
-    title="HU and morphology",
-    kind="segmenter",
-    licence="BSD-3-Clause",
-    source="napari_ctvlp/models/segmenters/classical",
-    summary="Body, lungs, airways, bones, muscle and fat by thresholds and shape; no weights.",
-)
 
 
 class ClassicalSegmenter:
@@ -35,7 +37,7 @@ class ClassicalSegmenter:
     card : ModelCard
     """
 
-    card = CARD
+    card: ModelCard = read_card(CARDS / "classical.toml")
 
     def segment(
         self, scan: Scan, *, compute: Compute | None = None, progress: Progress = silent
@@ -85,18 +87,28 @@ def _refuse_other_units(scan: Scan) -> None:
 
 
 def _coarse_masks(coarse: Coarse, progress: Progress) -> dict[str, Mask]:
+    """Return the masks :func:`packed` takes, shape of ``coarse.hu``."""
     progress(0.1, "body")
-    body = find_body(coarse)
+    body = find_body(coarse, lambda: progress(0.15, "body"))
+    progress(0.2, "body")
+    box = box_of(body, 2)
+    edges = [(e.start, n - e.stop) for e, n in zip(box, body.shape, strict=True)]
+    masks = _trunk_masks(coarse.part(box), body[box], progress)
+    return {name: np.pad(mask, edges) for name, mask in masks.items()}
+
+
+def _trunk_masks(coarse: Coarse, body: Mask, progress: Progress) -> dict[str, Mask]:
     midline = find_midline(coarse, body)
-    progress(0.2, "airways")
     airways = find_airways(coarse, body, midline)
     progress(0.3, "lungs")
-    left, right = find_lungs(coarse, body, airways, midline)
-    progress(0.45, "bones")
-    cavity = find_cavity(coarse, body, left | right, midline)
+    left, right = find_lungs(coarse, body, airways, midline, lambda: progress(0.35, "lungs"))
+    lungs = left | right
+    airways = airways_above(airways, lungs, coarse.step[0])
+    progress(0.4, "chest")
+    cavity = find_cavity(coarse, body, both_sides(left, right, midline), midline)
+    progress(0.5, "bones")
     bones = find_bones(coarse, body, cavity)
     progress(0.55, "edges")
-    lungs = left | right
     return {
         "body": shrunk(body, 2),
         "left": shrunk(left),
