@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from napari_ctvlp.models.segmenters.classical.coarse import Coarse
 from napari_ctvlp.models.segmenters.classical.morphology import (
+    IN_PLANE,
     Ids,
     Mask,
     Tick,
@@ -36,7 +37,9 @@ COMPARABLE, BESIDE_MM = 0.12, 60.0
 ONE_SIDE = 0.8
 #: Lungs that never come apart are cut at the midline if it leaves this share on both sides.
 FUSED = 0.3
-VESSEL_MM = 9.0
+#: Gaps closed, as radius in mm, and holes filled in axial slices, up to a nodule of 35 mm; what
+#: is larger is a mass and not called lung.
+VESSEL_MM, HOLE_MM2 = 9.0, 1000.0
 
 
 def find_lungs(
@@ -171,4 +174,7 @@ def _filled(side: Mask, step: NDArray[np.float64]) -> Mask:
     if not side.any():
         return side
     hull = closed(side, VESSEL_MM, step)
-    return np.stack([ndimage.binary_fill_holes(plane) for plane in hull])
+    filled = np.stack([ndimage.binary_fill_holes(plane) for plane in hull])
+    labels, sizes = components(filled & ~hull, IN_PLANE)
+    small = sizes * step[1] * step[2] < HOLE_MM2
+    return np.asarray(hull | (small[labels] & (labels > 0)), dtype=bool)
