@@ -131,6 +131,7 @@ def _vocabulary() -> list[tuple[str, Entry]]:
     rows += [(w, Entry("implied organ", "lungs")) for w in place["lungs"]]
     for role, listed in cues["negation"].items():
         rows += [(w, Entry(role)) for w in listed]
-    for role, section in (("uncertain", "uncertainty"), ("change", "change")):
+    sections = {"uncertain": "uncertainty", "change": "change", "outside": "outside"}
+    for role, section in {**sections, "template": "template"}.items():
         rows += [(w, Entry(role)) for w in cues[section]["words"]]
-    return rows + [(w, Entry("template")) for w in cues["template"]["words"]]
+    return rows

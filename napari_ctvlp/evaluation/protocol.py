@@ -89,6 +89,7 @@ class Protocol:
     templates: Mapping[str, str]
     cases: tuple[Case, ...]
     seen: tuple[Seen, ...]
+    kept_out: tuple[str, ...]
     lists: Mapping[str, PhraseList]
     unrelated: tuple[str, ...]
 
@@ -103,6 +104,7 @@ def protocol() -> Protocol:
         templates=table["templates"],
         cases=tuple(Case(**_tuples(row)) for row in table["case"]),
         seen=tuple(Seen(**row) for row in table["seen"]),
+        kept_out=tuple(table["phrases"]["kept_out"]),
         lists={name: PhraseList(**_tuples(rows)) for name, rows in table["lists"].items()},
         unrelated=tuple(table["unrelated"]["phrases"]),
     )

@@ -69,12 +69,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Concept:
-    """One row of ``concepts.toml``; ``where`` is the region searched."""
+    """One row of ``concepts.toml``: the region searched, and how far around it in mm."""
 
     name: str
     kind: str
     where: str
     members: tuple[str, ...] = ()
+    margin_mm: float = 0.0
 
 
 @cache

@@ -1,0 +1,106 @@
+"""Where a phrase is searched: its organ or its finding's region, and its side."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_ctvlp.core.anatomy import AnatomyMap
+from napari_ctvlp.core.encoding import TextVector
+from napari_ctvlp.core.geometry import Affine, spacing
+from napari_ctvlp.core.heatmap import Gate
+from napari_ctvlp.core.lexicon import matches, words
+from napari_ctvlp.core.phrase import Phrase
+from napari_ctvlp.core.regions import region, side_of
+from napari_ctvlp.core.vocabulary import Place, concepts, findings, places
+
+Mask = NDArray[np.bool_]
+
+#: Regions that ``core/regions.py`` works out; the others are organs of the anatomy.
+_FIELDS = {"thorax": "chest", "mediastinum": "mediastinum", "body": "body"}
+
+
+def allowed_field(
+    phrase: Phrase, anatomy: AnatomyMap, shape: tuple[int, ...], affine: Affine, concept: str = ""
+) -> tuple[Gate, Mask]:
+    """Return the gate of a phrase; see :func:`napari_ctvlp.core.grounding.gate`."""
+    names, margin = _searched(phrase, anatomy, concept)
+    allowed = np.zeros(shape, dtype=np.bool_)
+    for name in names:
+        allowed |= region(anatomy, name, shape, affine)
+    if not names:
+        allowed[...] = True
+    elif margin > 0:
+        allowed = _grown(allowed, affine, margin) & region(anatomy, "body", shape, affine)
+    side = phrase.side if phrase.side in ("left", "right") else ""
+    if side:
+        left = side_of(anatomy, shape, affine)
+        allowed = allowed & ((left > 0) if side == "left" else (left < 0))
+    return Gate(bool(side or names), side, names, _sentence(names, side)), allowed
+
+
+def main_concept(vector: TextVector) -> str:
+    """Return the heaviest concept of a text vector, or ``""``."""
+    return max(vector.concepts, key=vector.concepts.__getitem__, default="")
+
+
+def is_foreign(text: str) -> bool:
+    """Return True when a text names a body part or disease outside the models' field."""
+    return any(match.has("outside") for match in matches(words(text)))
+
+
+def missing_organ(phrase: Phrase, anatomy: AnatomyMap) -> str:
+    """Return why the phrase's place cannot be searched for its finding, or an empty text."""
+    place = places().get(phrase.anatomy)
+    if place is None:
+        return ""
+    organs = place.members or (place.name,)
+    known = [name for name in organs if name in anatomy.by_name]
+    if known and not any(anatomy.has(name) for name in known):
+        return f"There is nothing to search: the {place.title} is not in this scan."
+    finding = findings().get(phrase.finding)
+    if finding is None or place.field or place.group == "lungs" or place.name in finding.organs:
+        return ""
+    return f"The model was taught {finding.title} in the lungs and around them only."
+
+
+def _searched(phrase: Phrase, anatomy: AnatomyMap, concept: str) -> tuple[tuple[str, ...], float]:
+    """Return the regions or organs to search and how far around them, in mm."""
+    finding = findings().get(phrase.finding)
+    taught = {c.name: c for c in concepts()}.get(finding.concept if finding else concept)
+    margin = taught.margin_mm if taught else 0.0
+    place = places().get(phrase.anatomy)
+    if place is not None:
+        named = _named(place, anatomy)
+        if named:
+            return named, margin
+    return ((taught.where,), margin) if taught else ((), 0.0)
+
+
+def _named(place: Place, anatomy: AnatomyMap) -> tuple[str, ...]:
+    """Return the region of a place, else its organs as far as this anatomy knows them.
+
+    One side of a paired organ is searched as the pair's region and a side: a tumour that
+    touches the mediastinum is not part of the lung's own mask.
+    """
+    pairs = (pair for pair in places().values() if place.name in pair.members and pair.sided)
+    whole = next(pairs, place)
+    if whole.field:
+        return (whole.field,)
+    return tuple(name for name in place.members or (place.name,) if name in anatomy.by_name)
+
+
+def _grown(mask: Mask, affine: Affine, margin_mm: float) -> Mask:
+    """Dilate by whole cells, at least one."""
+    cells = max(1, round(margin_mm / float(spacing(affine).mean())))
+    return np.asarray(ndimage.binary_dilation(mask, iterations=cells))
+
+
+def _sentence(names: tuple[str, ...], side: str) -> str:
+    if not names and not side:
+        return "The whole field of view was searched."
+    titles = [_FIELDS.get(n) or places()[n].title for n in names] or ["field of view"]
+    where = " and ".join(titles)
+    half = f"patient's {side} half of the " if side else ""
+    return f"Only the {half}{where} was searched."

@@ -1,0 +1,350 @@
+"""The arithmetic of a heatmap: similarity, gate, smoothing, shares, verdict.
+
+What a model's card may set, with the defaults of :class:`Settings`::
+
+    [settings.heatmap]
+    sigma_mm = 4.0          # Gaussian over the probabilities
+    mirror = 0.0            # share of the other side's map that is subtracted
+    mirror_sigma_mm = 8.0   # Gaussian over that mirrored map
+
+    [settings.thresholds]
+    present = 0.5           # a peak this high is "present"
+    absent = 0.25           # a peak under this is "absent"
+    known = 0.4             # less similar to the model's words than this: "cannot tell"
+    p_value = 0.1           # more often reached by neutral phrases than this: "cannot tell"
+
+    [settings.thresholds.findings.nodule]   # any of these by finding
+    present = 0.6
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_ctvlp.core.anatomy import AnatomyMap
+from napari_ctvlp.core.encoding import TextVector, TokenGrid
+from napari_ctvlp.core.gating import allowed_field, is_foreign, main_concept, missing_organ
+from napari_ctvlp.core.geometry import Affine, spacing, transform, voxel_of
+from napari_ctvlp.core.heatmap import Background, Gate, Heatmap, Verdict
+from napari_ctvlp.core.phrase import Phrase
+from napari_ctvlp.core.regions import side_mm
+from napari_ctvlp.core.vocabulary import findings
+
+Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A card's numbers for heatmaps; the module's docstring tells what each means."""
+
+    sigma_mm: float = 4.0
+    mirror: float = 0.0
+    mirror_sigma_mm: float = 8.0
+    present: float = 0.5
+    absent: float = 0.25
+    known: float = 0.4
+    p_value: float = 0.1
+
+    @classmethod
+    def of(cls, card: Mapping[str, Any], finding: str = "") -> Settings:
+        """Read a card's settings, those of one finding before the general ones."""
+        limits = dict(card.get("thresholds", {}))
+        special = limits.pop("findings", {}).get(finding, {})
+        merged = {**card.get("heatmap", {}), **limits, **special}
+        return cls(**{f.name: float(merged[f.name]) for f in fields(cls) if f.name in merged})
+
+
+def similarity(grid: TokenGrid, vector: TextVector) -> Array:
+    """Return token . vector + bias, shape (i, p, l); NaN where the model did not look."""
+    out = np.full(grid.valid.shape, np.nan, dtype=np.float32)
+    out[grid.valid] = _rows(grid) @ vector.vector.astype(np.float32) + np.float32(vector.bias)
+    return out
+
+
+def probability(grid: TokenGrid, vector: TextVector, settings: Settings) -> Array:
+    """Return the sigmoid of the similarity, smoothed over what the model looked at.
+
+    Returns
+    -------
+    ndarray, shape (i, p, l), float32
+        0..1; NaN where the model did not look.
+    """
+    logits = _rows(grid) @ vector.vector.astype(np.float32) + np.float32(vector.bias)
+    values = np.zeros(grid.valid.shape, dtype=np.float32)
+    values[grid.valid] = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+    return _smooth(values, grid, settings.sigma_mm)
+
+
+def gate(
+    phrase: Phrase,
+    anatomy: AnatomyMap,
+    shape: tuple[int, ...],
+    affine: Affine,
+    applied: bool = True,
+    concept: str = "",
+) -> tuple[Gate, Mask]:
+    """Return where a phrase may be searched.
+
+    Parameters
+    ----------
+    phrase : Phrase
+        Its side and anatomy; without anatomy, the region of its finding.
+    anatomy : AnatomyMap
+    shape, affine
+        The grid to answer on, index to RAS mm.
+    applied : bool
+        False allows everything and says so.
+    concept : str
+        What the model took the phrase for, where the parser knows no finding.
+
+    Returns
+    -------
+    tuple
+        The gate in words, and a mask of shape (i, p, l), true where the search is allowed.
+    """
+    if not applied:
+        words = "The gate is off: the whole field of view was searched."
+        return Gate(words=words), np.ones(shape, dtype=np.bool_)
+    return allowed_field(phrase, anatomy, shape, affine, concept)
+
+
+def heatmap(
+    grid: TokenGrid,
+    vector: TextVector,
+    phrase: Phrase,
+    anatomy: AnatomyMap,
+    *,
+    model: str,
+    settings: Mapping[str, Any],
+    gate_applied: bool = True,
+    background: Sequence[TextVector] = (),
+) -> Heatmap:
+    """Ground a phrase on an encoded scan.
+
+    Parameters
+    ----------
+    grid : TokenGrid
+        Of the scan.
+    vector : TextVector
+        Of ``phrase.query``, by the same model.
+    phrase : Phrase
+    anatomy : AnatomyMap
+        Of the same scan.
+    model : str
+        Card id.
+    settings : mapping
+        The card's settings; see the module's docstring.
+    gate_applied : bool
+        False searches everything.
+    background : sequence of TextVector
+        Neutral phrases, for the p-value.
+
+    Returns
+    -------
+    Heatmap
+        Values 0..1, for a negated phrase those of the finding looked for.
+    """
+    concept = main_concept(vector)
+    chosen = Settings.of(settings, phrase.finding or concept)
+    values = probability(grid, vector, chosen)
+    if chosen.mirror > 0:
+        values = _minus_mirror(values, grid, anatomy, chosen)
+    found, allowed = gate(phrase, anatomy, grid.valid.shape, grid.affine, gate_applied, concept)
+    allowed = allowed & grid.valid
+    peak = float(values[allowed].max()) if allowed.any() else float("nan")
+    neutral = _background(grid, anatomy, background, chosen, allowed, peak)
+    verdict, reason = _verdict(phrase, vector, anatomy, chosen, peak, neutral)
+    margin = chosen.present - peak if phrase.negated else peak - chosen.present
+    return Heatmap(
+        values=values,
+        affine=grid.affine,
+        allowed=allowed,
+        phrase=phrase,
+        model=model,
+        gate=found,
+        background=neutral,
+        verdict=verdict,
+        reason=reason,
+        margin=margin,
+        shares=shares(values, allowed, grid.affine, anatomy, chosen.present / 2),
+    )
+
+
+def shares(
+    values: Array, allowed: Mask, affine: Affine, anatomy: AnatomyMap, level: float
+) -> dict[str, float]:
+    """Return the share per organ of what rises above ``level``, largest first.
+
+    Parameters
+    ----------
+    values : ndarray, shape (i, p, l)
+        Probabilities, NaN where nobody looked.
+    allowed : ndarray of bool, same shape
+    affine : ndarray, shape (4, 4)
+    anatomy : AnatomyMap
+        Organs are read at the cells' centres; ``"elsewhere"`` is what it does not label.
+    level : float
+        The neutral level.
+
+    Returns
+    -------
+    dict of str to float
+        House organ names, sums to 1; empty when nothing rises above the level.
+    """
+    cells = np.argwhere(allowed & (values > level))
+    mass = values[tuple(cells.T)] - level
+    total = float(mass.sum())
+    if not total > 0:
+        return {}
+    names = {organ.id: organ.name for organ in anatomy.organs}
+    ids = _labels_at(anatomy, transform(affine, cells))
+    summed = np.bincount(ids, weights=mass, minlength=1) / total
+    found = {
+        names.get(n, "elsewhere"): share for n, share in enumerate(summed.tolist()) if share > 0
+    }
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _labels_at(anatomy: AnatomyMap, points_ras: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the label at world points, 0 outside the map."""
+    index = np.rint(voxel_of(anatomy.affine, points_ras)).astype(int)
+    inside = ((index >= 0) & (index < anatomy.labels.shape)).all(axis=1)
+    labels = np.zeros(len(index), dtype=np.int64)
+    labels[inside] = anatomy.labels[tuple(index[inside].T)]
+    return labels
+
+
+def _rows(grid: TokenGrid) -> Array:
+    """Return the valid tokens as float32 rows, kept with the grid: phrases come by the dozen."""
+    kept = vars(grid).get("_rows")
+    if not isinstance(kept, np.ndarray):
+        kept = grid.tokens[grid.valid].astype(np.float32)
+        object.__setattr__(grid, "_rows", kept)
+    return kept
+
+
+def _smooth(values: Array, grid: TokenGrid, sigma_mm: float) -> Array:
+    """Gaussian over valid cells only: what lies outside neither adds nor takes away."""
+    if sigma_mm > 0:
+        width = sigma_mm / spacing(grid.affine)
+        values = _gaussian(values, width) / _weights(grid, sigma_mm)
+    return np.where(grid.valid, values, np.float32(np.nan))
+
+
+def _weights(grid: TokenGrid, sigma_mm: float) -> Array:
+    """Return the smoothed valid mask, kept with the grid."""
+    kept: dict[float, Array] = vars(grid).setdefault("_smoothing", {})
+    if sigma_mm not in kept:
+        width = sigma_mm / spacing(grid.affine)
+        kept[sigma_mm] = np.maximum(_gaussian(grid.valid.astype(np.float32), width), 1e-6)
+    return kept[sigma_mm]
+
+
+def _gaussian(values: Array, width: NDArray[np.float64]) -> Array:
+    out: Array = ndimage.gaussian_filter(values, width, mode="constant", truncate=3.0)
+    return out
+
+
+def _minus_mirror(values: Array, grid: TokenGrid, anatomy: AnatomyMap, settings: Settings) -> Array:
+    """Subtract the blurred map of the mirrored other side; what both sides share is anatomy."""
+    plain = np.where(grid.valid, values, np.float32(0))
+    width = settings.mirror_sigma_mm / spacing(grid.affine)
+    blurred = _gaussian(plain, width)
+    columns = np.arange(blurred.shape[2])
+    other = np.empty_like(blurred)
+    for level, place in enumerate(_mirrored_columns(grid, anatomy)):
+        rows = [np.interp(place, columns, row, 0.0, 0.0) for row in blurred[level]]
+        other[level] = np.stack(rows)
+    return np.asarray(np.clip(values - settings.mirror * other, 0, 1), dtype=np.float32)
+
+
+def _mirrored_columns(grid: TokenGrid, anatomy: AnatomyMap) -> NDArray[np.float64]:
+    """Return, per level and column along L, the column of its mirror image."""
+    levels, _, columns = grid.valid.shape
+    start = np.stack([np.arange(levels), np.zeros(levels), np.zeros(levels)], axis=1)
+    first = side_mm(anatomy, transform(grid.affine, start))
+    step = spacing(grid.affine)[2]
+    return np.asarray(-2 * first[:, None] / step - np.arange(columns)[None])
+
+
+def _background(
+    grid: TokenGrid,
+    anatomy: AnatomyMap,
+    neutral: Sequence[TextVector],
+    settings: Settings,
+    allowed: Mask,
+    peak: float,
+) -> Background:
+    """Return the peaks of neutral phrases in the same gate and how often they reach this one."""
+    if not neutral or not np.isfinite(peak):
+        return Background()
+    maps = _neutral_maps(grid, anatomy, neutral, settings)
+    values = maps[:, allowed[grid.valid]].max(axis=1)
+    reached = int((values >= peak).sum())
+    return Background(tuple(values.tolist()), (1 + reached) / (1 + len(values)))
+
+
+def _neutral_maps(
+    grid: TokenGrid, anatomy: AnatomyMap, neutral: Sequence[TextVector], settings: Settings
+) -> NDArray[np.float16]:
+    """Return the neutral phrases' maps over valid cells, kept with the grid, (n, cells)."""
+    key = (settings.sigma_mm, settings.mirror, *(id(vector) for vector in neutral))
+    kept = vars(grid).get("_neutral")
+    if kept is None or kept[0] != key:
+        maps = []
+        for vector in neutral:
+            values = probability(grid, vector, settings)
+            if settings.mirror > 0:
+                values = _minus_mirror(values, grid, anatomy, settings)
+            maps.append(values[grid.valid].astype(np.float16))
+        kept = (key, np.stack(maps), tuple(neutral))
+        object.__setattr__(grid, "_neutral", kept)
+    stacked: NDArray[np.float16] = kept[1]
+    return stacked
+
+
+def _verdict(
+    phrase: Phrase,
+    vector: TextVector,
+    anatomy: AnatomyMap,
+    settings: Settings,
+    peak: float,
+    background: Background,
+) -> tuple[Verdict, str]:
+    """Return one of three answers and the sentence that explains it."""
+    denied = "Not asserted: the phrase denies it, the map shows where it was looked for. "
+    start = denied if phrase.negated else ""
+    doubt = _doubt(phrase, vector, anatomy, settings, peak)
+    if doubt:
+        return "cannot tell", start + doubt
+    if peak < settings.absent:
+        return "absent", start + f"The highest score, {peak:.2f}, is below {settings.absent:.2f}."
+    if peak < settings.present:
+        between = f"between {settings.absent:.2f} and {settings.present:.2f}"
+        return "cannot tell", start + f"The highest score, {peak:.2f}, lies {between}."
+    if background.p_value > settings.p_value:
+        why = f"neutral phrases reach {peak:.2f} here too (p = {background.p_value:.2f})."
+        return "cannot tell", start + f"Phrases without meaning are no lower: {why}"
+    return "present", start + f"The highest score, {peak:.2f}, reaches {settings.present:.2f}."
+
+
+def _doubt(
+    phrase: Phrase, vector: TextVector, anatomy: AnatomyMap, settings: Settings, peak: float
+) -> str:
+    """Return why the model cannot judge at all, or an empty text."""
+    finding = findings().get(phrase.finding)
+    if is_foreign(phrase.text) or vector.known < settings.known:
+        return "The model does not know these words."
+    if finding is not None and not finding.concept:
+        return f"The model was not taught {finding.title}."
+    missing = missing_organ(phrase, anatomy)
+    if missing:
+        return missing
+    return "" if np.isfinite(peak) else "There is nothing to search: the place is not in this scan."

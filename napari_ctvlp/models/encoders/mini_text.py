@@ -1,0 +1,137 @@
+"""The head of mini's text tower: a sentence vector becomes a mixture of concepts.
+
+Two readers are averaged: a small network and the soft nearest neighbours in a glossary of terms.
+Beside the mixture stand how much the phrase denies, and how near it is to anything the glossary
+holds. Trained by ``training/text_head.py``; numpy does the arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_ctvlp.core.vocabulary import concepts
+from napari_ctvlp.errors import ModelRefused
+
+Array = NDArray[np.float32]
+DIMENSIONS, HIDDEN = 384, 256
+#: Softness of the nearest neighbours, in units of cosine.
+TEMPERATURE = 0.05
+_SHAPES = {
+    "hidden.weight": (HIDDEN, DIMENSIONS),
+    "hidden.bias": (HIDDEN,),
+    "concept.weight": (-1, HIDDEN),
+    "concept.bias": (-1,),
+    "negation.hidden.weight": (64, DIMENSIONS),
+    "negation.hidden.bias": (64,),
+    "negation.weight": (1, 64),
+    "negation.bias": (1,),
+}
+
+
+@dataclass(frozen=True)
+class ConceptHead:
+    """Sentence vectors to concepts.
+
+    Attributes
+    ----------
+    tensors : dict of str to ndarray, float32
+        The network's weights and biases, named as in the file.
+    bank : ndarray, shape (terms, 384), float32
+        Unit vectors of the glossary.
+    labels : ndarray, shape (terms,), int
+        Concept of each term, a row of ``concepts.toml``.
+    """
+
+    tensors: dict[str, Array]
+    bank: Array
+    labels: NDArray[np.int64]
+
+    @classmethod
+    def load(cls, path: Path) -> ConceptHead:
+        """Read a weights file.
+
+        Raises
+        ------
+        ModelRefused
+            If it is no safetensors file or holds other tensors than this code expects.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            state = load_file(path)
+            labels = state.pop("bank.labels").astype(np.int64)
+            bank = state.pop("bank.vectors").astype(np.float32)
+            tensors = {name: value.astype(np.float32) for name, value in state.items()}
+            _check(tensors, bank, labels)
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise ModelRefused(
+                "corrupt-weights",
+                f"the tensors of mini's text head in {path.name}.",
+                f"{path.name} cannot be used ({error}).",
+                "Install the package again, or put the original file back into the weights folder.",
+            ) from error
+        return cls(tensors, bank, labels)
+
+    def __call__(self, vectors: NDArray[np.float32]) -> tuple[Array, Array, Array]:
+        """Read sentence vectors.
+
+        Parameters
+        ----------
+        vectors : ndarray, shape (n, 384), float32
+            Unit length, from ``models.text.TextTower``.
+
+        Returns
+        -------
+        tuple
+            Mixture of concepts, shape (n, concepts), rows sum to 1; share of negation in 0..1,
+            shape (n,); cosine to the nearest term of the glossary, shape (n,).
+        """
+        mixture = np.float32(0.5) * (self.network(vectors) + self.neighbours(vectors))
+        near = (vectors @ self.bank.T).max(axis=1)
+        return mixture, self.negation(vectors), np.asarray(near, dtype=np.float32)
+
+    def network(self, vectors: Array) -> Array:
+        """Return the network's concepts, shape (n, concepts)."""
+        hidden = self._layer(vectors, "hidden")
+        return _softmax(hidden @ self.tensors["concept.weight"].T + self.tensors["concept.bias"])
+
+    def neighbours(self, vectors: Array) -> Array:
+        """Return the nearest terms' concepts, softly weighted, shape (n, concepts)."""
+        weights = _softmax(vectors @ self.bank.T / np.float32(TEMPERATURE))
+        table = np.eye(len(self.tensors["concept.bias"]), dtype=np.float32)[self.labels]
+        return np.asarray(weights @ table, dtype=np.float32)
+
+    def negation(self, vectors: Array) -> Array:
+        """Return how much the phrase denies what it names, 0..1, shape (n,)."""
+        hidden = self._layer(vectors, "negation.hidden")
+        logit = hidden @ self.tensors["negation.weight"][0] + self.tensors["negation.bias"]
+        return np.asarray(1 / (1 + np.exp(-logit)), dtype=np.float32)
+
+    def _layer(self, vectors: Array, name: str) -> Array:
+        weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
+        return np.asarray(np.maximum(vectors @ weight.T + bias, 0), dtype=np.float32)
+
+
+def _softmax(logits: Array) -> Array:
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def _check(tensors: dict[str, Array], bank: Array, labels: NDArray[np.int64]) -> None:
+    """Raise ValueError unless names, shapes and numbers are what the head needs."""
+    count = len(concepts())
+    expected = {n: tuple(count if s < 0 else s for s in shape) for n, shape in _SHAPES.items()}
+    found = {name: value.shape for name, value in tensors.items()}
+    if found != expected:
+        raise ValueError(f"its tensors are {found}, not {expected}")
+    if bank.ndim != 2 or bank.shape != (len(labels), DIMENSIONS):
+        raise ValueError(f"its glossary is {bank.shape} for {len(labels)} terms")
+    if not len(labels) or labels.min() < 0 or labels.max() >= count:
+        raise ValueError("its glossary names concepts that do not exist")
+    if not all(np.isfinite(value).all() for value in (*tensors.values(), bank)):
+        raise ValueError("some weights are not finite")

@@ -1,0 +1,231 @@
+"""Training of the text head: glossary terms in many wordings, side and negation words included.
+
+    python -m napari_ctvlp.training.text_head --out weights/mini-text.safetensors
+
+The sentence encoder stays frozen, so that all phrases are embedded once. Held out for the report:
+one term in ten of each concept, and wordings of their own. The weights that ship are then
+trained on every term. Negation is taught from raw phrases, because with the parser off "no lung
+mass" reaches the head as it stands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from napari_ctvlp.core.vocabulary import concepts, findings
+from napari_ctvlp.models.encoders.mini_text import DIMENSIONS, HIDDEN, ConceptHead
+from napari_ctvlp.models.text import TextTower
+
+GLOSSARY = Path(__file__).resolve().parent / "glossary.toml"
+STEPS, BATCH, RATE = 900, 512, 2e-3
+#: Noise per component on unit vectors, dropout and label smoothing.
+NOISE, DROPOUT, SMOOTHING = 0.03, 0.2, 0.02
+HELD_OUT = 0.1
+_TIMES = {"template": 2, "side": 2, "negation": 5, "asserted": 1}
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """Wordings of terms, their concept rows and whether they deny.
+
+    Attributes
+    ----------
+    texts : tuple of str
+    concept : ndarray, shape (n,), int
+    negated : ndarray, shape (n,), float
+    """
+
+    texts: tuple[str, ...]
+    concept: NDArray[np.int64]
+    negated: NDArray[np.float32]
+
+
+class Network(nn.Module):
+    """The trainable half of ``ConceptHead``; its state carries the same names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(DIMENSIONS, HIDDEN)
+        self.concept = nn.Linear(HIDDEN, len(concepts()))
+        self.negation_hidden = nn.Linear(DIMENSIONS, 64)
+        self.negation = nn.Linear(64, 1)
+        self.drop = nn.Dropout(DROPOUT)
+
+    def forward(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return concept logits (n, concepts) and negation logits (n,)."""
+        hidden = self.drop(torch.relu(self.hidden(vectors)))
+        denied = self.drop(torch.relu(self.negation_hidden(vectors)))
+        return self.concept(hidden), self.negation(denied)[:, 0]
+
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        """Return the weights under the names of ``ConceptHead``."""
+        state = self.state_dict()
+        names = {name: name.replace("negation_hidden", "negation.hidden") for name in state}
+        return {names[name]: value.numpy().astype(np.float32) for name, value in state.items()}
+
+
+def glossary() -> dict[str, tuple[str, ...]]:
+    """Return every term by concept: the findings' words and ``glossary.toml``."""
+    terms: dict[str, list[str]] = {concept.name: [] for concept in concepts()}
+    for finding in findings().values():
+        if finding.concept:
+            terms[finding.concept].extend(finding.words)
+    for name, listed in _table()["terms"].items():
+        terms[name].extend(listed)
+    return {name: tuple(dict.fromkeys(listed)) for name, listed in terms.items()}
+
+
+def split_terms(
+    terms: Mapping[str, Sequence[str]], seed: int
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Hold out one term in ten of each concept; returns (trained, held out)."""
+    rng = np.random.default_rng(seed)
+    kept: dict[str, list[str]] = {}
+    left: dict[str, list[str]] = {}
+    for name, listed in terms.items():
+        order = rng.permutation(len(listed))
+        count = max(1, round(HELD_OUT * len(listed)))
+        left[name] = [listed[n] for n in order[:count]]
+        kept[name] = [listed[n] for n in order[count:]]
+    return kept, left
+
+
+def wordings(terms: Mapping[str, Sequence[str]], which: str, seed: int = 0) -> Phrases:
+    """Put each term bare and into random templates, sides and negations of one split.
+
+    Parameters
+    ----------
+    terms : mapping of concept to terms
+    which : {"train", "held_out"}
+    seed : int
+    """
+    table, rng = _table(), np.random.default_rng(seed)
+    frames = {
+        "template": (table["templates"][which], 0.0),
+        "side": (table["sides"][which], 0.0),
+        "negation": (table["negations"][which], 1.0),
+        "asserted": (table["negations"]["asserted"], 0.0),
+    }
+    texts, concept, negated = [], [], []
+    for row, name in enumerate(concept.name for concept in concepts()):
+        for term in terms.get(name, ()):
+            made = [(term, 0.0)]
+            for kind, (listed, denied) in frames.items():
+                count = min(_TIMES[kind], len(listed))
+                picks = rng.choice(len(listed), count, replace=False)
+                made += [(listed[pick].format(term), denied) for pick in picks]
+            texts += [text for text, _ in made]
+            negated += [denied for _, denied in made]
+            concept += [row] * len(made)
+    return Phrases(tuple(texts), np.array(concept), np.array(negated, dtype=np.float32))
+
+
+def fit(vectors: NDArray[np.float32], phrases: Phrases, seed: int) -> Network:
+    """Train a network on embedded phrases; classes weigh alike however many terms they have."""
+    torch.manual_seed(seed)
+    network = Network().train()
+    data = torch.from_numpy(vectors)
+    truth, denied = torch.from_numpy(phrases.concept), torch.from_numpy(phrases.negated)
+    odds = 1.0 / torch.bincount(truth).float().clamp(min=1).sqrt()[truth]
+    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
+    ask = nn.CrossEntropyLoss(label_smoothing=SMOOTHING)
+    deny = nn.BCEWithLogitsLoss()
+    for _ in range(STEPS):
+        rows = torch.multinomial(odds, BATCH, replacement=True)
+        noisy = data[rows] + NOISE * torch.randn(BATCH, DIMENSIONS)
+        logits, negation = network(noisy)
+        loss = ask(logits, truth[rows]) + deny(negation, denied[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return network.eval()
+
+
+def build(tower: TextTower, terms: Mapping[str, Sequence[str]], seed: int) -> ConceptHead:
+    """Train a head on terms and keep their vectors as its bank."""
+    phrases = wordings(terms, "train", seed)
+    network = fit(tower.embed(phrases.texts), phrases, seed)
+    rows = [(term, row) for row, c in enumerate(concepts()) for term in terms.get(c.name, ())]
+    bank = tower.embed([term for term, _ in rows])
+    labels = np.array([row for _, row in rows])
+    return ConceptHead(network.tensors(), bank, labels)
+
+
+def report(tower: TextTower, seed: int) -> dict[str, float]:
+    """Train without one term in ten and measure what the head makes of the rest.
+
+    Returns
+    -------
+    dict
+        Shares right in 0..1: concept of bare held-out terms (network, neighbours, mean, mean in the
+        best three), negation on held-out templates and terms, and the cosines that rejection
+        rests on.
+    """
+    kept, left = split_terms(glossary(), seed)
+    head = build(tower, kept, seed)
+    bare = [(t, row) for row, c in enumerate(concepts()) for t in left[c.name]]
+    vectors = tower.embed([term for term, _ in bare])
+    truth = np.array([row for _, row in bare])
+    mixture, _, near = head(vectors)
+    worded = wordings(left, "held_out", seed)
+    denied = head.negation(tower.embed(worded.texts))
+    foreign = head(tower.embed(_table()["foreign"]["held_out"]))[2]
+    right = (denied > 0.5) == (worded.negated > 0.5)
+    best = np.argsort(-mixture, axis=1)
+    return {
+        "terms": float(len(bare)),
+        "network": float((head.network(vectors).argmax(1) == truth).mean()),
+        "neighbours": float((head.neighbours(vectors).argmax(1) == truth).mean()),
+        "mean": float((best[:, 0] == truth).mean()),
+        "top three": float((best[:, :3] == truth[:, None]).any(1).mean()),
+        "negation": float(right.mean()),
+        "negated found": float(right[worded.negated > 0.5].mean()),
+        "asserted kept": float(right[worded.negated < 0.5].mean()),
+        "known, 5th percentile": float(np.percentile(near, 5)),
+        "foreign, highest": float(foreign.max()),
+    }
+
+
+def save(head: ConceptHead, path: Path) -> None:
+    """Write a head as safetensors, in half precision."""
+    from safetensors.numpy import save_file
+
+    tensors = {name: value.astype(np.float16) for name, value in head.tensors.items()}
+    tensors["bank.vectors"] = head.bank.astype(np.float16)
+    tensors["bank.labels"] = head.labels.astype(np.uint8)
+    save_file(tensors, path)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, print the report over three seeds as JSON, write the weights."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds to report")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    tower = TextTower.load()
+    rows = [report(tower, seed) for seed in range(chosen.seeds)]
+    for row in rows:
+        print(json.dumps({name: round(value, 3) for name, value in row.items()}))
+    save(build(tower, glossary(), 0), chosen.out)
+
+
+def _table() -> dict[str, Any]:
+    return tomllib.loads(GLOSSARY.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
