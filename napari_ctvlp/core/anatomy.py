@@ -82,7 +82,7 @@ class AnatomyMap:
     def content(self) -> str:
         """SHA-256 over labels, affine and table, 64 hex digits: same content, same key."""
         sha = hashlib.sha256(f"{self.source}{self.labels.dtype.str}{self.labels.shape}".encode())
-        sha.update(np.ascontiguousarray(self.affine).tobytes())
+        sha.update((self.affine + 0.0).tobytes())  # -0.0 and 0.0 are one number
         sha.update(repr([(organ.id, organ.name) for organ in self.organs]).encode())
         for plane in self.labels:
             sha.update(np.ascontiguousarray(plane).tobytes())

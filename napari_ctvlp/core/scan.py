@@ -127,7 +127,7 @@ class Scan:
     def digest(self) -> str:
         """SHA-256 over voxels and affine, 64 hex digits: the key of every cached result."""
         sha = hashlib.sha256(f"{self.hu.dtype.str}{self.shape}".encode())
-        sha.update(np.ascontiguousarray(self.affine).tobytes())
+        sha.update((self.affine + 0.0).tobytes())  # -0.0 and 0.0 are one number
         for plane in self.hu:
             sha.update(np.ascontiguousarray(plane).tobytes())
         return sha.hexdigest()
