@@ -223,7 +223,7 @@ def bounding_ipl_grid(
     low, high = world.min(axis=0), world.max(axis=0)
     view_step = spacing(affine)[list(_to_ipl_plan(affine)[0])]
     step = np.asarray(view_step if step_mm is None else step_mm, dtype=np.float64)
-    count = np.ceil((high - low) / step - 1e-6).astype(int) + 1
+    count = np.minimum(np.ceil((high - low) / step - 1e-6), 1e9) + 1
     return (int(count[0]), int(count[1]), int(count[2])), ipl_affine(step, low)
 
 

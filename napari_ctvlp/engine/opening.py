@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,9 @@ from napari_ctvlp.io.result import Notes, Progress, ReadResult, Volume, compact,
 LOWEST_HU = -1500
 #: A snapped grid may move a voxel by this share of its edge, no more.
 _SNAP_SHARE = 0.5
-#: Voxels a resampled scan may have.
-_MOST_VOXELS = 2_000_000_000
+#: Voxels a resampled scan may have at all, and as a multiple of the stored ones: a turned box
+#: grows several times, a header that is wrong without limit.
+_MOST_VOXELS, _MOST_GROWTH, _NO_MATTER = 2_000_000_000, 64, 20_000_000
 _MOST_SLICES = 4000
 
 
@@ -162,10 +164,11 @@ def _aligned(even: _Even, notes: Notes) -> tuple[NDArray[Any], Affine, bool]:
     if in_place and not needs_resampling(affine):
         return view, straight, False
     shape, target = bounding_ipl_grid(even.data.shape, even.affine)
-    if np.prod(shape, dtype=object) > _MOST_VOXELS:
+    most = min(_MOST_VOXELS, max(_NO_MATTER, _MOST_GROWTH * even.data.size))
+    if math.prod(shape) > most:
         raise OutOfResources(
             "too-large",
-            f"at most {_MOST_VOXELS} voxels after resampling.",
+            f"at most {most} voxels after resampling.",
             f"The oblique volume would need {shape}.",
             "Crop it first.",
         )
