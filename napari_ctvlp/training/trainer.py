@@ -51,15 +51,15 @@ class Plan:
     """
 
     seed: int = 0
-    steps: int = 4000
-    rate: float = 4.5e-3
+    steps: int = 3000
+    rate: float = 1.2e-3
     head_factor: float = 5.0
-    warm: int = 40
-    ramp: int = 1000
+    warm: int = 60
+    ramp: int = 800
     rivalry: float = 1.0
     hard: float = 0.9
     memory: float = 0.998
-    save_every: int = 200
+    save_every: int = 100
 
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -81,7 +81,7 @@ class Trainer:
         slow = [p for n, p in self.tower.named_parameters() if not n.startswith(("head", "table", "bias"))]
         groups = [{"params": slow, "factor": 1.0}, {"params": fast, "factor": plan.head_factor}]
         self.optimiser = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01)
-        self.average = {n: p.detach().clone() for n, p in self.tower.named_parameters()}
+        self.average = {n: v.clone() for n, v in self.tower.state_dict().items()}
         self.done = 0
         self.rivals = torch.tensor(
             [*range(len(FINDINGS)), concepts().index("lungs"), concepts().index("vessel")]
@@ -148,7 +148,7 @@ class Trainer:
         """Update the moving average; early on it follows the weights closely."""
         keep = min(self.plan.memory, (self.done + 1) / (self.done + 10))
         with torch.no_grad():
-            for name, value in self.tower.named_parameters():
+            for name, value in self.tower.state_dict().items():
                 self.average[name].lerp_(value, 1 - keep)
 
 
@@ -197,11 +197,14 @@ def train(chests: list[Chest], plan: Plan, folder: Path, minutes: float = math.i
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "checkpoint.pt"
     trainer = Trainer.resume(path) if path.exists() else Trainer(plan)
+    recent: list[dict[str, float]] = []
     began = time.monotonic()
     for batch in batches(chests, trainer.plan, trainer.done):
         losses = trainer.step(batch)
-        if trainer.done % 10 == 0:
-            _log(folder / "log.jsonl", trainer.done, time.monotonic() - began, losses)
+        recent.append(losses)
+        if trainer.done % 20 == 0:
+            _log(folder / "log.jsonl", trainer.done, time.monotonic() - began, recent)
+            recent.clear()
         late = time.monotonic() - began > 60 * minutes
         if late or trainer.done % trainer.plan.save_every == 0:
             trainer.save(path)
@@ -220,7 +223,7 @@ def _paint(
         queue.put(batch_of(maker, plan, step))
 
 
-def _log(path: Path, step: int, seconds: float, losses: dict[str, float]) -> None:
-    row = {"step": step, "seconds": round(seconds, 1), **{k: round(v, 4) for k, v in losses.items()}}
+def _log(path: Path, step: int, seconds: float, recent: list[dict[str, float]]) -> None:
+    means = {k: round(sum(row[k] for row in recent) / len(recent), 4) for k in recent[0]}
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(json.dumps({"step": step, "seconds": round(seconds, 1), **means}) + "\n")

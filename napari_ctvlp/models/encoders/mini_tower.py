@@ -25,6 +25,9 @@ REACH_MM = 192.0
 #: HU windows as (centre, half width); the last channel is plain HU / 1000.
 WINDOWS = ((-600.0, 400.0), (40.0, 200.0), (-950.0, 80.0))
 
+#: Share by which the running mean follows each crop.
+MEAN_STEP = 0.05
+
 Tick = Callable[[], None]
 
 
@@ -53,7 +56,7 @@ class ChannelNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """x + conv(relu(conv(norm(x)))), or x + relu(conv(norm(x))) when ``single``."""
+    """x + conv(relu(conv(norm(x)))), or x + conv(relu(norm(x))) when ``single``."""
 
     def __init__(self, channels: int, single: bool = False) -> None:
         super().__init__()
@@ -66,11 +69,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, tick: Tick = no_tick) -> Tensor:
         """Add one residual, calling ``tick`` after each convolution."""
-        inner = functional.relu(self.first(self.norm(x)))
-        tick()
+        inner = self.norm(x)
         if self.second is not None:
-            inner = self.second(inner)
+            inner = functional.relu(self.first(inner))
             tick()
+        last = self.first if self.second is None else self.second
+        inner = last(inner if self.second is not None else functional.relu(inner))
+        tick()
         return x + inner
 
 
@@ -84,10 +89,14 @@ class Tower(nn.Module):
 
     Attributes
     ----------
+    middle : Tensor, shape (64,)
+        Mean of the tokens before scaling: without it all tokens come to share one direction.
     table : Parameter, shape (concepts, 64)
         Concept directions E; logit = token . E / 8 + bias.
     bias : Parameter, shape (concepts,)
     """
+
+    middle: Tensor
 
     def __init__(self, concepts: int = 27) -> None:
         super().__init__()
@@ -103,8 +112,10 @@ class Tower(nn.Module):
         self.up_fine = _conv(64 + 32, 32, 1, 1, 0)
         self.fine_out = Block(32, single=True)
         self.head_norm = ChannelNorm(32)
-        self.head_fine = nn.Conv3d(32, WIDTH, 1)
+        self.head_middle_norm = ChannelNorm(64)
+        self.head_fine = nn.Conv3d(32, WIDTH, 1, bias=False)
         self.head_middle = nn.Conv3d(64, WIDTH, 1, bias=False)
+        self.register_buffer("middle", torch.zeros(WIDTH))
         directions = functional.normalize(torch.randn(concepts, WIDTH), dim=1)
         self.table = nn.Parameter(directions * NORM)
         self.bias = nn.Parameter(torch.full((concepts,), -3.0))
@@ -138,8 +149,22 @@ class Tower(nn.Module):
         middle = self.middle_out(self.up_middle(torch.cat([_twice(coarse), middle], 1)), tick)
         fine = self.fine_out(self.up_fine(torch.cat([_twice(middle), fine], 1)), tick)
         tick()
-        token = self.head_fine(self.head_norm(fine)) + _twice(self.head_middle(middle))
-        return unit(token.float())
+        token = self.head_fine(self.head_norm(fine)) + _twice(self.head_middle(self.head_middle_norm(middle)))
+        return unit(self._centred(token.float()))
+
+    def _centred(self, token: Tensor) -> Tensor:
+        """Take off the running mean of all tokens, which in training follows along.
+
+        In training no gradient moves all tokens of a crop together: that direction is the
+        quickest way to a low loss and the end of all differences between tokens.
+        """
+        middle = self.middle.view(1, -1, 1, 1, 1)
+        if not self.training:
+            return token - middle
+        mean = token.mean(dim=(0, 2, 3, 4), keepdim=True)
+        with torch.no_grad():
+            self.middle.lerp_(mean.flatten(), MEAN_STEP)
+        return token - mean + (mean - middle).detach()
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Return concept logits of token rows, (n, 64) to (n, concepts)."""

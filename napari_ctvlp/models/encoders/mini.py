@@ -1,0 +1,336 @@
+"""Mini, the embedded encoder: a dense 3D tower, a concept table and organ queries."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_ctvlp import core
+from napari_ctvlp.core.anatomy import AnatomyMap
+from napari_ctvlp.core.encoding import Encoding, TextVector, TokenGrid
+from napari_ctvlp.core.findings import FindingRow, FindingsTable
+from napari_ctvlp.core.geometry import Affine, coarse_affine
+from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.errors import ModelRefused
+from napari_ctvlp.models.encoders.mini_grid import (
+    body_depth,
+    body_on_grid,
+    chest_box,
+    place_channels,
+    to_grid,
+)
+from napari_ctvlp.models.protocol import Compute, ModelCard, Progress, silent
+
+if TYPE_CHECKING:
+    from napari_ctvlp.models.encoders.mini_pool import Pool
+    from napari_ctvlp.models.encoders.mini_text import ConceptHead
+    from napari_ctvlp.models.encoders.mini_tower import Tower
+    from napari_ctvlp.models.text import TextTower
+
+IMAGE_WEIGHTS, TEXT_WEIGHTS = "mini-image.safetensors", "mini-text.safetensors"
+#: Logit of a phrase that is all negation: nothing resembles "no finding" anywhere in particular.
+ABSENT_BIAS = -6.0
+#: Largest volume that runs in one pass, in 2 mm voxels; longer scans run in overlapping slabs.
+ONE_PASS = 14_000_000
+#: A lung that is cut by the field of view and smaller than this cannot be judged, in ml.
+LEAST_CUT_ML = 400.0
+#: Findings that the training paints in each organ; the others are not judged there.
+JUDGED = {
+    "mediastinum": ("lymph_node", "mass"),
+    "chest_wall": ("pleural_thickening", "mass"),
+}
+NOT_IN_LUNG = ("lymph_node",)
+
+Array = NDArray[np.float32]
+
+
+class Mini:
+    """Encoder protocol of the embedded model.
+
+    Parameters
+    ----------
+    card : ModelCard
+    tower, pool : Module
+    head : ConceptHead
+    text : TextTower
+    compute : Compute
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        tower: Tower,
+        pool: Pool,
+        head: ConceptHead,
+        text: TextTower,
+        compute: Compute,
+    ) -> None:
+        self.card, self.compute = card, compute
+        self.tower, self.pool, self.head, self.text = tower, pool, head, text
+        self.concepts, self.findings = concept_names()
+
+    @classmethod
+    def load(cls, card: ModelCard, folder: Path, compute: Compute) -> Mini:
+        """Load verified weights from ``folder``.
+
+        Raises
+        ------
+        ModelRefused
+            If the files are no safetensors or hold other tensors than this code expects.
+        """
+        from napari_ctvlp.models.encoders.mini_text import ConceptHead
+        from napari_ctvlp.models.text import TextTower
+
+        tower, pool = load_image(folder / IMAGE_WEIGHTS, compute)
+        head = ConceptHead.load(folder / TEXT_WEIGHTS)
+        return cls(card, tower, pool, head, TextTower.load(), compute)
+
+    def encode(self, scan: Scan, anatomy: AnatomyMap, *, progress: Progress = silent) -> Encoding:
+        """Encode a scan.
+
+        Parameters
+        ----------
+        scan : Scan
+            A CT in HU, any spacing.
+        anatomy : AnatomyMap
+            Gives the body, the lungs' bounding box and the organs to pool over.
+        progress : callable
+            Called several times a second.
+
+        Returns
+        -------
+        Encoding
+            One grid of 64-d float16 tokens at 4 mm, zero outside the body.
+        """
+        hu, fine = to_grid(scan, lambda share, stage: progress(0.25 * share, stage))
+        affine = coarse_affine(fine, 2)
+        shape = tuple(n // 2 for n in hu.shape)
+        body = body_on_grid(anatomy, shape, affine)
+        progress(0.27, "where the chest is")
+        depth = body_depth(body, 4.0)
+        progress(0.3, "where the chest is")
+        place = place_channels(chest_box(anatomy, body, affine), depth, shape, affine)
+        tokens = self._tokens(hu, place, progress)
+        tokens[~body] = 0
+        progress(0.95, "organs")
+        organs, attention = self._pool(tokens, body, anatomy, affine)
+        progress(1.0, "organs")
+        grid = TokenGrid(tokens, affine, body, level="4mm")
+        weights = dict(self.card.weights).get(IMAGE_WEIGHTS, "")
+        return Encoding((grid,), organs, self.card.id, weights, scan.digest, attention)
+
+    def embed(self, phrases: Sequence[str]) -> list[TextVector]:
+        """Bring phrases beside the tokens.
+
+        Each phrase becomes a mixture of concepts w (and a share of negation n); its vector is
+        (1 - n) wE / 8 and its bias (1 - n) wB - 6 n. What falls on a tumour word is shared out
+        between tumour concepts as ``settings.unions`` of the card says.
+
+        Returns
+        -------
+        list of TextVector
+            ``concepts`` holds the mixture.
+        """
+        if not phrases:
+            return []
+        mixture, negation, known = self.head(self.text.embed(list(phrases)))
+        table = self.tower.table.detach().cpu().numpy()
+        bias = self.tower.bias.detach().cpu().numpy()
+        out = []
+        for row, no, near in zip(mixture, negation, known, strict=True):
+            w, n = self.shared_out(np.asarray(row, np.float32)), float(no)
+            vector = np.asarray((1 - n) * (w @ table) / 8.0, np.float32)
+            weights = dict(zip(self.concepts, w.tolist(), strict=True))
+            shift = (1 - n) * float(w @ bias) + n * ABSENT_BIAS
+            out.append(TextVector(vector, shift, float(near), weights))
+        return out
+
+    def shared_out(self, mixture: Array) -> Array:
+        """Apply the card's unions to one concept mixture, shape (concepts,)."""
+        unions = self.card.settings.get("unions", {})
+        best = self.concepts[int(mixture.argmax())]
+        if best not in unions:
+            return mixture
+        shares: dict[str, float] = unions[best]
+        rows = [self.concepts.index(name) for name in shares]
+        out = mixture.copy()
+        out[rows] = mixture[rows].sum() * np.array(list(shares.values()), np.float32)
+        return out
+
+    def score(self, encoding: Encoding, anatomy: AnatomyMap) -> FindingsTable:
+        """Return one row per organ and finding.
+
+        ``present`` and ``absent`` are cosines between the organ's vector and the finding's
+        direction, or the organ's direction for "nothing found". Rows the model cannot judge
+        hold NaN and say why.
+        """
+        present, absent = self._prompts()
+        rows = []
+        for number, organ in enumerate(present_organs()):
+            why = _why_not(organ, encoding, anatomy)
+            vector = encoding.organs.get(organ)
+            for index, finding in enumerate(self.findings):
+                reason = why or _untrained(organ, finding)
+                if reason or vector is None:
+                    rows.append(_unjudged(organ, finding, reason))
+                    continue
+                yes, no = float(vector @ present[index]), float(vector @ absent[number])
+                rows.append(FindingRow(organ, finding, yes, no, yes - no))
+        return FindingsTable(tuple(rows), self.card.id, encoding.scan)
+
+    def _prompts(self) -> tuple[Array, Array]:
+        """Unit directions of the findings and of "nothing found" per organ."""
+        table = self.tower.table.detach().cpu().numpy()[: len(self.findings)]
+        unit = table / np.linalg.norm(table, axis=1, keepdims=True)
+        return unit, self.pool.absent().detach().cpu().numpy()
+
+    def _tokens(self, hu: Array, place: Array, progress: Progress) -> NDArray[np.float16]:
+        """Run the tower, in one pass or in slabs whose overlap makes them agree exactly."""
+        slabs = plan_slabs(hu.shape)
+        out = np.zeros((*place.shape[1:], 64), np.float16)
+        for number, (keep, take) in enumerate(slabs):
+            share = Ticks(progress, number / len(slabs), (number + 1) / len(slabs))
+            part = self._run(hu[take], place[:, take.start // 2 : take.stop // 2], share)
+            first = (keep.start - take.start) // 2
+            count = (keep.stop - keep.start) // 2
+            out[keep.start // 2 : keep.stop // 2] = part[first : first + count]
+        return out
+
+    def _run(self, hu: Array, place: Array, tick: Ticks) -> NDArray[np.float16]:
+        import torch
+
+        device = torch.device(self.compute.device)
+        lean = self.compute.precision == "bfloat16"
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=lean):
+            volume = torch.from_numpy(hu)[None, None].to(device)
+            where = torch.from_numpy(np.ascontiguousarray(place))[None].to(device)
+            tokens = self.tower(volume, where, tick)[0]
+            return np.asarray(tokens.permute(1, 2, 3, 0).half().cpu().numpy())
+
+    def _pool(
+        self, tokens: NDArray[np.float16], body: NDArray[np.bool_], anatomy: AnatomyMap, affine: Affine
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        import torch
+
+        from napari_ctvlp.models.encoders.mini_pool import ORGANS, organ_masks
+
+        vectors: dict[str, Array] = {}
+        attention: dict[str, Array] = {}
+        masks = organ_masks(anatomy, body.shape, affine)
+        for number, name in enumerate(ORGANS):
+            mask = masks[name] & body
+            if not mask.any():
+                continue
+            with torch.inference_mode():
+                rows = torch.from_numpy(tokens[mask].astype(np.float32)).to(self.compute.device)
+                weights = self.pool.attention(rows, number).cpu().numpy()
+                vectors[name] = self.pool(rows, number).cpu().numpy()
+            attention[name] = np.zeros(body.shape, np.float32)
+            attention[name][mask] = weights
+        return vectors, attention
+
+
+class Ticks:
+    """Turns the tower's ticks into shares of a progress bar."""
+
+    #: Ticks of one pass of the tower.
+    COUNT = 18
+
+    def __init__(self, progress: Progress, start: float, stop: float) -> None:
+        self.progress, self.start, self.stop, self.done = progress, start, stop, 0
+
+    def __call__(self) -> None:
+        """Report one more step; raises what the callback raises."""
+        self.done += 1
+        share = self.start + (self.stop - self.start) * min(1.0, self.done / self.COUNT)
+        self.progress(0.3 + 0.65 * share, "encoding")
+
+
+def concept_names() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of all concepts and of the findings, in the order of the weights."""
+    path = Path(core.__file__).with_name("vocabulary") / "concepts.toml"
+    rows = tomllib.loads(path.read_text(encoding="utf-8"))["concept"]
+    findings = tuple(row["name"] for row in rows if row["kind"] == "finding")
+    return tuple(row["name"] for row in rows), findings
+
+
+def present_organs() -> tuple[str, ...]:
+    """Return the organs with a query, in the order of the weights."""
+    from napari_ctvlp.models.encoders.mini_pool import ORGANS
+
+    return ORGANS
+
+
+def load_image(path: Path, compute: Compute) -> tuple[Tower, Pool]:
+    """Read the image weights; anything but the expected float tensors is refused."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from napari_ctvlp.models.encoders.mini_pool import Pool
+    from napari_ctvlp.models.encoders.mini_tower import Tower
+
+    tower, pool = Tower(len(concept_names()[0])), Pool()
+    whole = torch.nn.ModuleDict({"tower": tower, "pool": pool})
+    try:
+        state = {name: value.float() for name, value in load_file(path).items()}
+        if not all(bool(value.isfinite().all()) for value in state.values()):
+            raise ValueError("some weights are not finite")
+        whole.load_state_dict(state)
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise ModelRefused(
+            "corrupt-weights",
+            f"the tensors of mini's image tower in {path.name}.",
+            f"{path.name} cannot be used ({error}).",
+            "Install the package again, or put the original file back into the weights folder.",
+        ) from error
+    whole.eval().requires_grad_(False)
+    whole.to(compute.device, memory_format=torch.channels_last_3d)
+    return tower, pool
+
+
+def plan_slabs(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
+    """Cut a 2 mm grid along I into (slices to keep, slices to run).
+
+    Every slab carries as much overlap as the tower can see, so that no token depends on where
+    the cuts are.
+    """
+    from napari_ctvlp.models.encoders.mini_tower import COARSEST, REACH_MM, VOXEL_MM
+
+    count, plane = shape[0], shape[1] * shape[2]
+    if count * plane <= ONE_PASS:
+        return [(slice(0, count), slice(0, count))]
+    reach = int(REACH_MM / VOXEL_MM)
+    step = max(6 * COARSEST, (ONE_PASS // plane - 2 * reach) // COARSEST * COARSEST)
+    starts = range(0, count, step)
+    return [
+        (slice(a, min(a + step, count)), slice(max(0, a - reach), min(a + step + reach, count)))
+        for a in starts
+    ]
+
+
+def _why_not(organ: str, encoding: Encoding, anatomy: AnatomyMap) -> str:
+    """Why an organ cannot be judged, or an empty text."""
+    words = organ.replace("_", " ")
+    if organ not in encoding.organs:
+        return f"The {words} is not in this scan."
+    found = anatomy.by_name.get(organ)
+    if found is not None and not found.complete and found.ml < LEAST_CUT_ML:
+        return f"Only {found.ml:.0f} ml of the {words} is in this scan."
+    return ""
+
+
+def _untrained(organ: str, finding: str) -> str:
+    """Why a finding is not judged in an organ, or an empty text."""
+    judged = finding in JUDGED[organ] if organ in JUDGED else finding not in NOT_IN_LUNG
+    return "" if judged else "The model was not trained to judge this finding here."
+
+
+def _unjudged(organ: str, finding: str, reason: str) -> FindingRow:
+    nan = float("nan")
+    return FindingRow(organ, finding, nan, nan, nan, support=reason or "The organ has no vector.")

@@ -1,0 +1,33 @@
+"""Weights for shipping: half precision, safetensors, and the card's line about them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from napari_ctvlp.models.encoders.mini import IMAGE_WEIGHTS
+from napari_ctvlp.models.encoders.mini_pool import Pool
+from napari_ctvlp.models.encoders.mini_tower import Tower
+from napari_ctvlp.models.store import sha256
+
+
+def export(tower: Tower, pool: Pool, folder: Path) -> str:
+    """Write the image weights into ``folder`` and return their SHA-256."""
+    from safetensors.torch import save_file
+
+    whole = torch.nn.ModuleDict({"tower": tower, "pool": pool})
+    state = {name: value.half().contiguous() for name, value in whole.state_dict().items()}
+    path = folder / IMAGE_WEIGHTS
+    save_file(state, path)
+    return sha256(path)
+
+
+def write_hashes(card: Path, folder: Path) -> None:
+    """Write the SHA-256 of every weights file a card names into the card."""
+    text = card.read_text(encoding="utf-8")
+    for name in re.findall(r'^"([\w.-]+\.safetensors)" = ', text, re.MULTILINE):
+        line = f'"{name}" = "{sha256(folder / name)}"'
+        text = re.sub(rf'^"{re.escape(name)}" = ".*"$', line, text, flags=re.MULTILINE)
+    card.write_text(text, encoding="utf-8")
