@@ -12,7 +12,7 @@ from napari_ctvlp.io.nifti import read_nifti
 from napari_ctvlp.io.nifti_header import HEADER_BYTES, is_analyze, is_nifti
 from napari_ctvlp.io.nrrd import MAGIC, read_nrrd
 from napari_ctvlp.io.result import Progress, ReadResult, Volume, refused, silent
-from napari_ctvlp.io.stream import head
+from napari_ctvlp.io.stream import head, judged
 
 _NIFTI_NAMES = (".nii", ".nii.gz", ".hdr", ".img")
 #: A folder is searched for DICOM no further than this when the question must be cheap.
@@ -51,7 +51,8 @@ def read_path(
         kind = _kind(path)
         if kind == "dicom":
             return read_dicom(path, series, best=best, progress=progress)
-        return _single(_READERS[kind](path, progress))
+        with judged(path):
+            return _single(_READERS[kind](path, progress))
     except OSError as error:
         raise refused(
             "no-such-file",

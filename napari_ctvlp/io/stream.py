@@ -5,15 +5,28 @@ from __future__ import annotations
 import bz2
 import gzip
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from napari_ctvlp.errors import InputRefused
+from napari_ctvlp.errors import CtvlpError, InputRefused
 from napari_ctvlp.io.result import Progress, refused, silent
 
 #: Deflate never packs tighter than this.
 _DEFLATE_LIMIT = 1032
 _CHUNK = 1 << 24
+
+
+@contextmanager
+def judged(path: Path) -> Iterator[None]:
+    """Turn whatever a parser raises on hostile bytes into a refusal that names the file."""
+    try:
+        yield
+    except (CtvlpError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise corrupt(path, f"{type(error).__name__} while it was read") from error
 
 
 def is_gzip(path: Path) -> bool:

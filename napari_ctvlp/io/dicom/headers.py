@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_ctvlp.errors import InputRefused
-from napari_ctvlp.io.result import Progress, inside_folder, refused, safe_text, silent
+from napari_ctvlp.io.result import Progress, inside_folder, safe_text, silent
+from napari_ctvlp.io.stream import judged
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -162,7 +162,7 @@ def find_files(path: Path, progress: Progress = silent) -> Found:
             found.others += 1
             continue
         header = _parse(file, found)
-        if header is not None and header.text("DirectoryRecordSequence"):
+        if header is not None and "DirectoryRecordSequence" in header.data:
             _follow_index(header, path, found)
         elif header is not None:
             found.headers.append(header)
@@ -173,8 +173,7 @@ def load_whole(path: Path) -> Dataset:
     """Return a complete data set, pixels included."""
     from pydicom import dcmread
 
-    with quiet():
-        return dcmread(path, force=True)
+    return dcmread(path, force=True)
 
 
 @contextmanager
@@ -195,20 +194,23 @@ def _starts_with_element(start: bytes) -> bool:
 
 def _parse(path: Path, found: Found) -> Header | None:
     """Read one header, or note why it cannot be read."""
-    from pydicom.errors import InvalidDicomError
-
     try:
-        with quiet():
-            return _header(path)
-    except (InvalidDicomError, EOFError, zlib.error, ValueError, KeyError, OSError) as error:
-        reason = refused(
-            "truncated",
-            "a complete DICOM header.",
-            f"{path.name} cannot be parsed ({type(error).__name__}).",
-            "Copy or export the file again.",
-        )
-        found.broken.append((path, reason))
+        with judged(path):
+            header = _header(path)
+            _drop_unreadable(header.data)
+            return header
+    except InputRefused as error:
+        found.broken.append((path, error))
         return None
+
+
+def _drop_unreadable(data: Dataset) -> None:
+    """Convert every element once; one that cannot be converted counts as absent."""
+    for tag in list(data.keys()):
+        try:
+            data[tag]
+        except Exception:  # pydicom raises many kinds on broken bytes
+            del data[tag]
 
 
 def _header(path: Path) -> Header:
@@ -244,7 +246,13 @@ def _header(path: Path) -> Header:
 def _follow_index(header: Header, asked: Path, found: Found) -> None:
     """Read what a DICOMDIR names; a folder was walked already, so only gaps are noted."""
     found.has_index = True
-    for parts in _indexed(header):
+    try:
+        with judged(header.path):
+            names = list(_indexed(header))
+    except InputRefused as error:
+        found.broken.append((header.path, error))
+        return
+    for parts in names:
         target = inside_folder(header.path.parent, parts)
         if target is None or not target.is_file():
             found.missing.append(safe_text("/".join(parts).replace("/", " ")))

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from napari_ctvlp.core.geometry import ras_to_lps
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.io.dicom.frames import Frame
-from napari_ctvlp.io.dicom.headers import Header, load_whole, quiet
+from napari_ctvlp.io.dicom.headers import Header, load_whole
 from napari_ctvlp.io.result import Notes, refused, safe_text
-from napari_ctvlp.io.stream import corrupt
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -38,18 +37,14 @@ def read_segmentation(
     tuple
         The listing, and a refusal when it belongs to another image than those here.
     """
-    with quiet():
-        data = load_whole(header.path)
-        try:
-            pixels = _pixels(data)
-        except Exception as error:  # the decoders raise whatever they meet
-            raise corrupt(header.path, f"its frames cannot be read: {error}") from None
-        kind = str(data.get("SegmentationType", "BINARY"))
-        segments = _segments(data)
-        if kind == "LABELMAP":
-            _count_labels(pixels, segments)
-        else:
-            _count_frames(data, pixels, kind, segments, header.path.name, notes)
+    data = load_whole(header.path)
+    pixels = _pixels(data)
+    kind = str(data.get("SegmentationType", "BINARY"))
+    segments = _segments(data)
+    if kind == "LABELMAP":
+        _count_labels(pixels, segments)
+    else:
+        _count_frames(data, pixels, kind, segments, header.path.name, notes)
     listing = {
         "type": "SEG",
         "file": safe_text(header.path.name),
@@ -62,14 +57,13 @@ def read_segmentation(
 
 def read_contours(header: Header, frames: Sequence[Frame], notes: Notes) -> dict[str, Any]:
     """List the regions of an RTSTRUCT: contours, summed polygon area in mm2, centroid in RAS mm."""
-    with quiet():
-        data = load_whole(header.path)
-        names = {
-            int(r.ROINumber): safe_text(r.get("ROIName"))
-            for r in data.get("StructureSetROISequence") or ()
-        }
-        rois = [_region(item, names) for item in data.get("ROIContourSequence") or ()]
-        _contour_reference(header, data, frames, notes)
+    data = load_whole(header.path)
+    names = {
+        int(r.ROINumber): safe_text(r.get("ROIName"))
+        for r in data.get("StructureSetROISequence") or ()
+    }
+    rois = [_region(item, names) for item in data.get("ROIContourSequence") or ()]
+    _contour_reference(header, data, frames, notes)
     return {"type": "RTSTRUCT", "file": safe_text(header.path.name), "rois": rois}
 
 

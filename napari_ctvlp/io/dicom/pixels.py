@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ctvlp.core.scan import AIR_HU
-from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.io.dicom.frames import BIG_ENDIAN, DEFLATED, NATIVE, RLE, Frame
-from napari_ctvlp.io.dicom.headers import load_whole, quiet
+from napari_ctvlp.io.dicom.headers import load_whole
 from napari_ctvlp.io.dicom.stacks import Stack
 from napari_ctvlp.io.result import Notes, Progress, silent
-from napari_ctvlp.io.stream import corrupt
+from napari_ctvlp.io.stream import judged
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -127,13 +126,9 @@ def _decoded(frames: Sequence[Frame]) -> Iterator[tuple[Frame, NDArray[Any]]]:
             if path not in whole:
                 whole.clear()
                 whole[path] = load_whole(path)
-            try:
-                with quiet():
-                    yield frame, _packed(frame, whole[path], Path(scratch))
-            except InputRefused:
-                raise
-            except Exception as error:  # the decoders raise whatever they meet
-                raise corrupt(path, f"cannot be decoded: {type(error).__name__}") from None
+            with judged(path):
+                pixels = _packed(frame, whole[path], Path(scratch))
+            yield frame, pixels
 
 
 def _native(frame: Frame) -> NDArray[Any]:

@@ -10,11 +10,12 @@ from typing import Any
 from napari_ctvlp.core.scan import Message
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.io.dicom.frames import RTSTRUCT_CLASS, SEG_CLASSES, Frame, frames_of, kind_of
-from napari_ctvlp.io.dicom.headers import Found, Header, find_files
+from napari_ctvlp.io.dicom.headers import Found, Header, find_files, quiet
 from napari_ctvlp.io.dicom.objects import read_contours, read_segmentation
 from napari_ctvlp.io.dicom.pixels import read_voxels
 from napari_ctvlp.io.dicom.stacks import Stack, stacks_of_series
 from napari_ctvlp.io.result import Notes, Progress, ReadResult, Volume, refused, silent
+from napari_ctvlp.io.stream import judged
 
 _OTHER_NAMES = (".nii", ".gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -56,6 +57,12 @@ def read_dicom(
     InputRefused
         When there is neither a volume nor an object to list.
     """
+    with quiet():
+        return _read(path, series, best=best, progress=progress)
+
+
+def _read(path: Path, series: str | int | None, *, best: bool, progress: Progress) -> ReadResult:
+    """Read while pydicom's remarks are kept back."""
     notes = Notes()
     found = find_files(path, lambda share, stage: progress(0.3 * share, stage))
     result = _sort(found, notes)
@@ -90,7 +97,12 @@ def _sort(found: Found, notes: Notes) -> _Sorted:
             result.aside.append(no_slice)
             continue
         key = (_patient(header), header.text("SeriesInstanceUID"))
-        groups.setdefault(key, []).extend(frames_of(header))
+        try:
+            with judged(header.path):
+                groups.setdefault(key, []).extend(frames_of(header))
+        except InputRefused as error:
+            found.broken.append((header.path, error))
+    groups = {key: frames for key, frames in groups.items() if frames}
     for key in sorted(groups, key=lambda k: (_number(groups[k][0]), k)):
         try:
             made = stacks_of_series(groups[key], notes)
@@ -230,8 +242,10 @@ def _volumes(
     """Decode the chosen stacks; one that cannot be decoded does not stop the others."""
     volumes, errors = [], []
     for done, number in enumerate(chosen):
+        part = _share(progress, done, len(chosen))
         try:
-            volumes.append(_volume(stacks[number], number + 1, _share(progress, done, len(chosen))))
+            with judged(stacks[number].frames[0].header.path):
+                volumes.append(_volume(stacks[number], number + 1, part))
         except InputRefused as error:
             errors.append(error)
             notes.warn(error.code, f"Volume {number + 1} was not opened: {error.found}")
@@ -273,10 +287,17 @@ def _objects(
     """List segmentations and contours; one that belongs elsewhere refuses the path."""
     listed, error = [], None
     for header in result.objects:
-        if header.text("SOPClassUID") == RTSTRUCT_CLASS:
-            listed.append(read_contours(header, result.frames, notes))
+        try:
+            with judged(header.path):
+                if header.text("SOPClassUID") == RTSTRUCT_CLASS:
+                    listed.append(read_contours(header, result.frames, notes))
+                    continue
+                entry, problem = read_segmentation(header, result.frames, notes)
+        except InputRefused as broken:
+            if not result.stacks:
+                raise
+            notes.warn(broken.code, f"Not listed: {broken.found}")
             continue
-        entry, problem = read_segmentation(header, result.frames, notes)
         listed.append(entry)
         error = error or problem
     return tuple(listed), error
