@@ -36,10 +36,15 @@ def read_ct(path: str | Sequence[str]) -> list[LayerData]:
     InputRefused
         With what was expected, what came and what to do; the viewer stays as it is.
     """
+    from napari.utils.notifications import show_info
+
     from napari_ctvlp.engine.verbs import open_scan
 
     target = _target(path)
-    return [_layer_data(open_scan(target if target is not None else Path(str(path))))]
+    scan = open_scan(target if target is not None else Path(str(path)))
+    for message in (*scan.meta.warnings, *scan.meta.notices):
+        show_info(message.message)
+    return [_layer_data(scan)]
 
 
 def chest_ct() -> list[LayerData]:
@@ -120,6 +125,8 @@ def _target(path: str | Sequence[str]) -> Path | None:
 
 
 def _layer_data(scan: Scan) -> LayerData:
-    from napari_ctvlp.ui.layers import ct_arguments
+    from napari_ctvlp.ui.layers import ct_arguments, label_arguments
 
+    if scan.meta.unit == "label":
+        return scan.hu, label_arguments(scan), "labels"
     return scan.hu, ct_arguments(scan), "image"

@@ -20,6 +20,8 @@ from napari_ctvlp.ui.palette import QUIET, heat_colormap, organ_colormap, organ_
 
 #: Metadata key under which a layer keeps the noun it shows.
 NOUN = "napari_ctvlp"
+#: Metadata key of layers that lie over a scan and go with it.
+OVER = "napari_ctvlp over"
 UNITS = ("mm", "mm", "mm")
 AXES = ("I", "P", "L")
 #: Window presets: name to (low, high) in HU.
@@ -53,6 +55,11 @@ def ct_arguments(scan: Scan) -> dict[str, Any]:
         "metadata": {NOUN: scan},
         **placement(scan.affine),
     }
+
+
+def label_arguments(scan: Scan) -> dict[str, Any]:
+    """Return the arguments of the labels layer of a file that holds labels, not HU."""
+    return {"name": scan.meta.series or "Labels", "opacity": 0.35, **placement(scan.affine)}
 
 
 def ct_layer(scan: Scan) -> Image:

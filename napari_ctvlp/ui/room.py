@@ -18,11 +18,12 @@ from napari_ctvlp.core.encoding import AttentionMaps
 from napari_ctvlp.core.geometry import transform
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.scan import Scan
-from napari_ctvlp.errors import CtvlpError
+from napari_ctvlp.errors import CtvlpError, InputRefused
 from napari_ctvlp.ui._compat import plain_viewer
 from napari_ctvlp.ui.jobs import Bridge, shared_bridge
 from napari_ctvlp.ui.layers import (
     NOUN,
+    OVER,
     anatomy_layer,
     attention_layer,
     ct_layer,
@@ -99,20 +100,24 @@ class Room(QObject):
 
     def open_path(self, path: str | Path) -> None:
         """Read a file or folder in a thread, show it and start the jobs on it."""
-        worker: Any = create_worker(_read, str(path))
+        worker: Any = create_worker(_read, Path(path), _ignore_errors=True)
         worker.returned.connect(self._read)
+        worker.errored.connect(self._refused)
         worker.start()
 
     def layer_of(self, noun: object) -> Layer | None:
         """Return the layer that shows a noun."""
         return next((layer for layer in self.viewer.layers if noun_of(layer) is noun), None)
 
-    def _read(self, result: Scan | CtvlpError) -> None:
-        if isinstance(result, CtvlpError):
-            self.session.failed.emit(result)
-        elif self._viewer() is not None:
-            self.add_scan(result)
+    def _read(self, scan: Scan) -> None:
+        if self._viewer() is not None:
+            self.add_scan(scan)
             self.start()
+
+    def _refused(self, error: Exception) -> None:
+        if not isinstance(error, CtvlpError):
+            raise error
+        self.session.failed.emit(error)
 
     def _progressed(self, number: int, share: float, stage: str) -> None:
         self.session.on_progress(number, share, stage)
@@ -139,7 +144,7 @@ class Room(QObject):
 
     def _show_study(self, study: Study | None) -> None:
         """Take away what described the scan before, and follow the new study."""
-        for layer in [one for one in self.viewer.layers if "ctvlp_study" in one.metadata]:
+        for layer in [one for one in self.viewer.layers if OVER in one.metadata]:
             self.viewer.layers.remove(layer)
         if study is not None:
             study.anatomy_changed.connect(self._show_anatomy)
@@ -150,7 +155,7 @@ class Room(QObject):
 
     def _add(self, layer: Layer, place: int | None = None) -> None:
         """Show a layer that goes when its study goes; the selection stays on the CT."""
-        layer.metadata["ctvlp_study"] = True
+        layer.metadata[OVER] = True
         selected = set(self.viewer.layers.selection)
         self.viewer.layers.insert(len(self.viewer.layers) if place is None else place, layer)
         self.viewer.layers.selection = selected
@@ -232,14 +237,18 @@ def _same_grid(layer: Image, arguments: dict[str, Any]) -> bool:
     )
 
 
-def _read(path: str) -> Scan | CtvlpError:
-    """Read in a thread; a refusal is an answer too."""
+def _read(path: Path) -> Scan:
+    """Read a CT, in a thread."""
     from napari_ctvlp.engine.verbs import open_scan
 
-    try:
-        scan: Scan = open_scan(path)
-    except CtvlpError as error:
-        return error
+    scan: Scan = open_scan(path)
+    if scan.meta.unit == "label":
+        raise InputRefused(
+            "looks-like-labels",
+            "a CT in HU.",
+            f"{path.name} holds labels.",
+            "Open it with File > Open to see it over a CT.",
+        )
     return scan
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from napari_ctvlp.core.phantom import MARKER_RAS
 from napari_ctvlp.ui.arrange import make_dock
+from napari_ctvlp.ui.layers import OVER
 from napari_ctvlp.ui.room import room_of
 from napari_ctvlp.ui.views.labels import letters_of, slice_words
 
@@ -128,6 +129,13 @@ def test_one_point_in_three_views(viewer, opened, paint, chest):
     cross = views.models["coronal"].scene.overlays["ctvlp crosshair"]
     assert cross.position[0] == pytest.approx(30.0, abs=2.0)
 
+    over = viewer.add_labels(np.zeros(chest.shape, np.uint8), metadata={OVER: True})
+    views.blink()
+    assert not over.visible
+    views.blink()
+    assert over.visible
+    viewer.layers.remove(over)
+
     viewer.dims.order = (1, 2, 0)
     assert tuple(viewer.dims.order) == (1, 0, 2), "a rolled order becomes an upright coronal"
 
@@ -150,4 +158,5 @@ def test_clones_share_voxels_and_the_dock_lets_go(viewer, opened, paint):
     views.close()
     paint()
     room.session.look_at((1.0, 2.0, 3.0))
+    assert not viewer.keymap
     assert not [one for one in viewer.mouse_wheel_callbacks if "ctvlp" in one.__module__]

@@ -14,9 +14,10 @@ from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSplitter, QVBoxLayout, QWidget
 
 from napari_ctvlp.core.scan import Scan
-from napari_ctvlp.ui.layers import WINDOWS, noun_of
+from napari_ctvlp.ui.layers import OVER, WINDOWS, noun_of
 from napari_ctvlp.ui.session import Point, Session
 from napari_ctvlp.ui.views.clones import Clones
+from napari_ctvlp.ui.views.keys import Keys
 from napari_ctvlp.ui.views.link import ORDERS, Link
 from napari_ctvlp.ui.views.readout import describe
 
@@ -42,7 +43,7 @@ class Planes(QWidget):
         self.canvases: dict[str, QtViewer] = {}
         self.clones: list[Clones] = []
         self.link: Link | None = None
-        self._held: list[Link | Clones] = []
+        self._held: list[Link | Clones | Keys] = []
         self.destroyed.connect(partial(_let_go, self._held))
         self.readout = QLabel(" ")
         self.readout.setWordWrap(True)
@@ -65,7 +66,7 @@ class Planes(QWidget):
         if self.link is None:
             self.models["axial"] = viewer
             self.link = Link(self.session, self._hovered)
-            self._held.append(self.link)
+            self._held += [self.link, Keys(viewer, self.blink, self.set_window)]
             self.link.add(viewer, "axial")
         self._open(viewer, self.link, missing[0])
         if missing[1:]:
@@ -78,6 +79,14 @@ class Planes(QWidget):
         for layer in viewer.layers if viewer is not None else ():
             if isinstance(layer, Image) and isinstance(noun_of(layer), Scan):
                 layer.contrast_limits = WINDOWS[name]
+
+    def blink(self) -> None:
+        """Hide every overlay, or show them again."""
+        viewer = self._viewer()
+        over = [layer for layer in viewer.layers if OVER in layer.metadata] if viewer else []
+        shown = any(layer.visible for layer in over)
+        for layer in over:
+            layer.visible = not shown
 
     def fit(self) -> None:
         """Fit every view to the data."""
@@ -125,7 +134,9 @@ class Planes(QWidget):
         presets = QHBoxLayout()
         for number, name in enumerate(WINDOWS, start=1):
             button = QPushButton(name)
-            button.setToolTip(f"Window {WINDOWS[name][0]:.0f} to {WINDOWS[name][1]:.0f} HU")
+            button.setToolTip(
+                f"Alt-{number}: window {WINDOWS[name][0]:.0f} to {WINDOWS[name][1]:.0f} HU"
+            )
             button.clicked.connect(lambda _=False, chosen=name: self.set_window(chosen))
             presets.addWidget(button)
             button.setObjectName(f"preset {number}")
@@ -149,7 +160,7 @@ class Planes(QWidget):
         self.models[plane], self.canvases[plane] = model, canvas
         clones = Clones(viewer, model)
         self.clones.append(clones)
-        self._held.append(clones)
+        self._held += [clones, Keys(model, self.blink, self.set_window)]
         model.dims.order = ORDERS[plane] if model.dims.ndim == 3 else model.dims.order
         link.add(model, plane)
         model.layers.events.inserted.connect(self._filled)
@@ -168,7 +179,7 @@ class Planes(QWidget):
             self.readout.setText(describe(study, point))
 
 
-def _let_go(held: list[Link | Clones], _: object = None) -> None:
+def _let_go(held: list[Link | Clones | Keys], _: object = None) -> None:
     """Disconnect everything from the main view, whichever way the dock ends."""
     while held:
         held.pop().close()
