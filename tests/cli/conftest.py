@@ -8,17 +8,17 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from napari_ctvlp.cli.main import app
-from napari_ctvlp.core.geometry import from_ipl
-
-#: Index to RAS of the file: its axes run anterior, left, superior.
-ORDER = np.array([[0, -4.6, 0, 170.0], [4.6, 0, 0, -140.0], [0, 0, 5.0, -150.0], [0, 0, 0, 1.0]])
 
 
 @pytest.fixture(scope="session")
 def ct(chest, tmp_path_factory) -> Path:
-    """Write the phantom with permuted and flipped axes and return its path."""
+    """Write the phantom with its axes running anterior, left, superior and return its path."""
     path = tmp_path_factory.mktemp("ct") / "chest.nii.gz"
-    image = nibabel.Nifti1Image(np.ascontiguousarray(from_ipl(chest.hu, ORDER)), ORDER)
+    stored = np.flip(chest.hu, (0, 1)).transpose(1, 2, 0)
+    affine = np.zeros((4, 4))
+    affine[:3, 0], affine[:3, 1], affine[:3, 2] = (0, 4.5, 0), (-4.5, 0, 0), (0, 0, 5)
+    affine[:, 3] = chest.affine @ (47, 55, 0, 1)
+    image = nibabel.Nifti1Image(np.ascontiguousarray(stored), affine)
     image.header.set_xyzt_units("mm")
     image.to_filename(path)
     return path

@@ -13,8 +13,10 @@ from napari_ctvlp.engine.export import heatmap_on_scan
 
 
 @pytest.fixture(scope="module")
-def scan(ct):
-    return verbs.open_scan(ct)
+def scan(ct, chest):
+    scan = verbs.open_scan(ct)
+    assert scan.digest == chest.digest
+    return scan
 
 
 def read(path):

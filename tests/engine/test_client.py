@@ -7,10 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from napari_ctvlp.core.phantom import phantom
-from napari_ctvlp.engine import cache, verbs
+from napari_ctvlp.engine import verbs
 from napari_ctvlp.errors import (
     InputRefused,
     JobCancelled,
@@ -29,14 +30,40 @@ def wait_until(condition, seconds=60):
         time.sleep(0.01)
 
 
-def test_labels_are_the_same_bits_as_in_process(worker, chest):
+@pytest.fixture
+def no_results(tmp_path, monkeypatch):
+    """Let this process, not the other one, begin without kept results."""
+    monkeypatch.setenv("CTVLP_CACHE", str(tmp_path / "empty"))
+    yield
+    verbs.forget()
+
+
+def test_labels_are_the_same_bits_as_in_process(worker, chest, no_results):
     far = worker.ask("segment", scan=chest)
-    cache.forget_memory()
-    cache.clear()
     near = verbs.segment(chest)
     assert far.content == near.content
     assert far.organs == near.organs
     assert far.digest == chest.digest
+
+
+def test_phrases_give_the_same_bits_as_in_process(worker, no_results):
+    scan = phantom((8, 46, 60), (5.0, 6.0, 6.0), seed=18)
+    anatomy = worker.ask("segment", scan=scan)
+    summary = worker.ask("encode", scan=scan, anatomy=anatomy)
+    known = {"scan": scan, "anatomy": anatomy, "encoding": summary}
+    far = worker.ask("ground", phrase="mass", gate=False, **known)
+    table = worker.ask("score", **known)
+    attention = worker.ask("attention", scan=scan, anatomy=anatomy)
+    near = verbs.ground(scan, "mass", gate=False)
+    np.testing.assert_array_equal(far.values, near.values)
+    assert (far.peak_ras, far.verdict, far.margin) == (near.peak_ras, near.verdict, near.margin)
+    assert far.background == near.background
+    assert far.shares == near.shares
+    encoding = verbs.encode(scan)
+    assert summary.digest == encoding.digest
+    assert set(attention.maps) == set(summary.attention) == set(encoding.attention)
+    for row, expected in zip(table.rows, verbs.score(scan).rows, strict=True):
+        assert repr(row) == repr(expected)
 
 
 def test_a_kept_result_says_so(worker, chest):
