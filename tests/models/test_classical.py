@@ -170,6 +170,15 @@ def test_lungs_cut_by_the_field_of_view() -> None:
         assert not anatomy.by_name[name].complete
 
 
+def test_lungs_cut_by_a_round_field_of_view() -> None:
+    scan, whole = default()
+    points = transform(scan.affine, np.moveaxis(np.indices(scan.shape), 0, -1))
+    seen = np.hypot(points[..., 0] - 10, points[..., 1]) < 95
+    anatomy = segment(as_scan(np.where(seen, scan.hu, -1024).astype(np.int16), scan.affine))
+    for name in ("lung_left", "lung_right"):
+        assert dice(anatomy.mask(name), whole.mask(name) & seen) > 0.93
+
+
 @pytest.mark.parametrize(("side", "other"), [("left", "right"), ("right", "left")])
 def test_one_lung_missing(side: str, other: str) -> None:
     scan, whole = default()

@@ -56,14 +56,26 @@ def _solid(coarse: Coarse) -> Mask:
 
 def _enclosed(coarse: Coarse, solid: Mask) -> Mask:
     """Holes of the solid part, slice by slice, and cut lungs at the edge of the picture."""
-    labels, sizes = components(~solid, IN_PLANE)
-    outside = _touching_edge(coarse.hu < GAS_HU)
+    padding = _padding(coarse)
+    labels, sizes = components(~solid & ~padding, IN_PLANE)
+    outside = _touching_edge(padding | (coarse.hu < GAS_HU))
     room = np.bincount(labels.ravel(), weights=outside.ravel(), minlength=sizes.size)
     keep = room < 0.5 * sizes
     cut = _at_edge(labels, sizes.size)
+    cut[np.unique(labels[grown(padding, 1, IN_PLANE)])] = True
     keep &= ~cut | (means(labels, coarse.hu, sizes.size) > GAS_HU) & (room < 0.1 * sizes)
     keep[0] = False
     return keep[labels]
+
+
+def _padding(coarse: Coarse) -> Mask:
+    """What lies outside a round field of view: noiseless, one value in most corners."""
+    middle = coarse.hu[len(coarse.hu) // 2]
+    values, counts = np.unique(middle[[0, 0, -1, -1], [0, -1, 0, -1]], return_counts=True)
+    value, count = float(values[counts.argmax()]), int(counts.max())
+    if count < 3 or value > GAS_HU:
+        return np.zeros(coarse.hu.shape, dtype=bool)
+    return _touching_edge(coarse.hu == value)
 
 
 def _touching_edge(gas: Mask) -> Mask:

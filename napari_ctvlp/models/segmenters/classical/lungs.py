@@ -86,7 +86,19 @@ def _lung_air(coarse: Coarse, body: Mask, airways: Mask) -> Mask:
     largest = float(ml[lung].max(initial=0.0))
     keep = lung & (ml > min(SMALLEST_ML, SMALLEST_SHARE * largest)) & (ml > 1.0)
     keep[0] = False
-    return keep[labels]
+    return (keep & _beside(labels, int(np.where(keep, sizes, 0).argmax())))[labels]
+
+
+def _beside(labels: Ids, largest: int) -> Mask:
+    """Tell which parts share a level of the body with the largest one, by label."""
+    boxes = ndimage.find_objects(labels)
+    out = np.zeros(len(boxes) + 1, dtype=bool)
+    if largest:
+        levels = boxes[largest - 1][0]
+        for number, box in enumerate(boxes, 1):
+            shares = box is not None and box[0].start < levels.stop and box[0].stop > levels.start
+            out[number] = shares
+    return out
 
 
 def _parts(air: Mask, step: NDArray[np.float64]) -> tuple[Ids, NDArray[np.int64]]:

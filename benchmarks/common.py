@@ -1,0 +1,88 @@
+"""What the benchmarks share: a CT of full size, peak memory, lines of a report."""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_ctvlp.core.geometry import oriented_affine, resample, transform
+from napari_ctvlp.core.resources import sample_folder
+from napari_ctvlp.core.scan import AIR_HU, Scan
+from napari_ctvlp.engine.opening import open_scan
+
+#: Grid of the full-resolution sample CT, (I, P, L).
+FULL_SHAPE, FULL_STEPS = (133, 512, 512), (2.5, 0.703125, 0.703125)
+PHRASES = (
+    "spiculated nodule in the left lower lobe",
+    "lung mass",
+    "no lung mass",
+    "right pleural effusion",
+    "no pleural effusion",
+    "ground glass opacity",
+    "emphysema in both upper lobes",
+    "consolidation in the right lower lobe",
+    "pneumothorax on the left",
+    "cavity",
+    "calcified nodule",
+    "atelectasis",
+    "fibrosis",
+    "pleural thickening",
+    "enlarged lymph nodes",
+    "heart",
+    "liver",
+    "possible tumour in the left lung",
+    "small nodule, 8 mm",
+    "aorta",
+)
+
+
+def full_size_scan(path: Path | None = None) -> tuple[Scan, str]:
+    """Return a CT of 512 x 512 x 133 voxels and where it came from.
+
+    The full-resolution sample where ``run.py demo --full`` left it, else the sample that ships,
+    resampled to the same grid.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    kept = path or Path(base) / "napari-ctvlp" / "LIDC-IDRI-0001-full.nii.gz"
+    if kept.is_file():
+        return open_scan(kept), kept.name
+    small = open_scan(sample_folder() / "ct.nii.gz")
+    centre = transform(small.affine, (np.array(small.shape) - 1) / 2)
+    affine = oriented_affine("IPL", FULL_SHAPE, FULL_STEPS, centre)
+    hu = resample(small.hu, small.affine, FULL_SHAPE, affine, fill=AIR_HU)
+    source = replace(small.source, shape=FULL_SHAPE, affine=affine)
+    return Scan(hu, affine, source, small.meta), "the shipped sample, resampled to full size"
+
+
+def peak_gb() -> float:
+    """Return the most memory this process has held, in GB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+@contextmanager
+def timed(report: dict[str, float], name: str) -> Iterator[None]:
+    """Put wall seconds, CPU seconds and peak memory of a block into ``report`` and print them."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield
+    report[f"{name}_s"] = time.perf_counter() - wall
+    report[f"{name}_cpu_s"] = time.process_time() - cpu
+    report[f"{name}_peak_gb"] = peak_gb()
+    line(name, report[f"{name}_s"], "s", f"{report[f'{name}_cpu_s']:.1f} CPU s")
+
+
+def line(what: str, value: float, unit: str, note: str = "") -> None:
+    print(f"{what:<42} {value:8.2f} {unit:<3} {note}  (peak {peak_gb():.2f} GB)", flush=True)
+
+
+def median(values: Iterable[float]) -> float:
+    return statistics.median(values)
