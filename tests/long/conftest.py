@@ -41,10 +41,10 @@ def call():
 
 @pytest.fixture(scope="session")
 def checkout():
-    """Give a function that copies the tracked files, committed or not, into a folder."""
+    """Give a function that copies what git tracks or would track into a folder."""
 
     def copy(folder):
-        listed = run("git", "ls-files", "-z", cwd=ROOT)
+        listed = run("git", "ls-files", "-z", "-c", "-o", "--exclude-standard", cwd=ROOT)
         for name in filter(None, listed.split("\0")):
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
