@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from napari_ctvlp.cli.doctor import doctor
+from napari_ctvlp.cli.evaluate import evaluate
 from napari_ctvlp.cli.ground import ground
 from napari_ctvlp.cli.inspect import inspect
+from napari_ctvlp.cli.parse import parse
 from napari_ctvlp.cli.sample import sample
 from napari_ctvlp.cli.score import score
 from napari_ctvlp.cli.segment import segment
@@ -65,11 +65,8 @@ def main(
     """Look for a phrase in a chest CT. For research; not a medical device."""
 
 
-for command in (view, inspect, segment, ground, score, sample, doctor):
+for command in (view, inspect, segment, ground, score, parse, sample, doctor, evaluate):
     app.command()(command)
-for later in ("parse", "evaluate", "train"):
-    if find_spec(f"napari_ctvlp.cli.{later}"):
-        app.command()(getattr(import_module(f"napari_ctvlp.cli.{later}"), later))
 
 
 def _tell(error: Exception) -> int:
