@@ -56,6 +56,11 @@ def lay_out(viewer: Any) -> dict[str, QWidget]:
     return widgets
 
 
+def raise_dock(widget: QWidget) -> None:
+    """Bring the tab of a dock to the front."""
+    _dock_of(widget).raise_()
+
+
 def dock_name(title: str) -> str:
     """Return the name a dock carries in napari's menus, so that these find it again."""
     return f"{title} ({PLUGIN_TITLE})"

@@ -18,6 +18,7 @@ from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.engine.export import heatmap_on_scan, heatmap_stats, score_rows
 from napari_ctvlp.errors import WorkerFailed
 from napari_ctvlp.io.nifti import save_on_source
+from napari_ctvlp.ui.arrange import raise_dock
 from napari_ctvlp.ui.docks.run import RESEARCH_USE
 from napari_ctvlp.ui.session import Study
 from napari_ctvlp.ui.window import Window, ct_path, open_window, settle, wait_for
@@ -120,6 +121,7 @@ def _look(window: Window) -> None:
     """Show lung window and the peak, everything painted."""
     views: Any = window.docks["Views"]
     views.set_window("Lung")
+    raise_dock(window.docks["Findings"])
     settle(1.0)
     views.fit()
     views.flush()

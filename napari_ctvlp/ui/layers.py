@@ -83,7 +83,7 @@ def anatomy_layer(anatomy: AnatomyMap, shown: Iterable[str] | None = None) -> La
     layer = Labels(
         anatomy.labels,
         name="Anatomy",
-        opacity=0.35,
+        opacity=0.25,
         blending="translucent",
         features={"index": [0, *ids], "organ": ["outside the anatomy", *names]},
         colormap=organ_colormap(anatomy, visible),

@@ -63,7 +63,7 @@ def heat_colormap(name: str, state: str = "asserted") -> Colormap:
     name : str
         One of :data:`HEAT_MAPS`.
     state : {"asserted", "unsupported", "not asserted"}
-        ``unsupported`` (nothing found) is drawn in pale blue, ``not asserted`` (a negated
+        ``unsupported`` (nothing found) is drawn in pale violet, ``not asserted`` (a negated
         phrase) in grey, whatever the chosen map: neither may look like a finding.
     """
     ramp = np.linspace(0, 1, 128)
@@ -71,7 +71,7 @@ def heat_colormap(name: str, state: str = "asserted") -> Colormap:
         colours = np.asarray(ensure_colormap(name).map(0.25 + 0.75 * ramp))
     else:
         low, high = {
-            "unsupported": ((0.25, 0.4, 0.6), (0.65, 0.85, 1.0)),
+            "unsupported": ((0.35, 0.25, 0.5), (0.85, 0.7, 1.0)),
             "not asserted": ((0.35, 0.35, 0.35), (0.95, 0.95, 0.95)),
         }[state]
         colours = np.array(low) + ramp[:, None] * (np.array(high) - np.array(low))

@@ -46,7 +46,7 @@ def wait() -> Callable[..., None]:
     """Return a function that turns the event loop until a condition holds."""
     from qtpy.QtWidgets import QApplication
 
-    def until(ready: Callable[[], bool] = lambda: False, seconds: float = 120.0) -> None:
+    def until(ready: Callable[[], bool] = lambda: False, seconds: float = 240.0) -> None:
         end = time.monotonic() + seconds
         while not ready():
             assert time.monotonic() < end, "waited in vain"
