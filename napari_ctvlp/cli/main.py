@@ -65,7 +65,9 @@ def main(
     """Look for a phrase in a chest CT. For research; not a medical device."""
 
 
-for command in (view, inspect, segment, ground, score, parse, sample, doctor, evaluate):
+#: The points after --at may begin with a minus sign.
+app.command(context_settings={"ignore_unknown_options": True})(inspect)
+for command in (view, segment, ground, score, parse, sample, doctor, evaluate):
     app.command()(command)
 
 

@@ -35,6 +35,8 @@ _SNAP_SHARE = 0.5
 #: grows several times, a header that is wrong without limit.
 _MOST_VOXELS, _MOST_GROWTH, _NO_MATTER = 2_000_000_000, 64, 20_000_000
 _MOST_SLICES = 4000
+#: Planes resampled at a time.
+_SLAB = 8
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def open_scan(
         notes.warn("segmentation", f"{volume.series} is a label map, not a CT: use it as labels.")
     progress(0.8, "aligning")
     even = _even(volume, _clean(volume, notes), notes)
-    hu, affine, resampled = _aligned(even, notes)
+    hu, affine, resampled = _aligned(even, notes, progress)
     progress(1.0, "ready")
     i, j, k = even.data.shape
     return Scan(
@@ -155,7 +157,7 @@ def _even(volume: Volume, data: NDArray[Any], notes: Notes) -> _Even:
     return _Even(out, affine)
 
 
-def _aligned(even: _Even, notes: Notes) -> tuple[NDArray[Any], Affine, bool]:
+def _aligned(even: _Even, notes: Notes, progress: Progress) -> tuple[NDArray[Any], Affine, bool]:
     """View in IPL order where the grid allows it, else resample onto the bounding grid."""
     view, affine = to_ipl(even.data, even.affine)
     straight = _snapped_about_centre(affine, view.shape)
@@ -173,7 +175,7 @@ def _aligned(even: _Even, notes: Notes) -> tuple[NDArray[Any], Affine, bool]:
             "Crop it first.",
         )
     tilt, shear = obliquity_degrees(even.affine), shear_degrees(even.affine)
-    out = resample(even.data, even.affine, shape, target, order=1, fill=float(AIR_HU))
+    out = _resampled(even, shape, target, progress)
     notes.note(
         "resampled",
         f"The volume is turned by {tilt:.1f} degrees"
@@ -182,6 +184,20 @@ def _aligned(even: _Even, notes: Notes) -> tuple[NDArray[Any], Affine, bool]:
         "Results are saved on the original grid.",
     )
     return out, target, True
+
+
+def _resampled(
+    even: _Even, shape: tuple[int, int, int], target: Affine, progress: Progress
+) -> NDArray[Any]:
+    """Resample plane by plane in small slabs, so that progress shows and a cancel is heard."""
+    out = np.empty(shape, dtype=even.data.dtype)
+    for start in range(0, shape[0], _SLAB):
+        slab = out[start : start + _SLAB]
+        place = target.copy()
+        place[:3, 3] = transform(target, (start, 0, 0))
+        slab[:] = resample(even.data, even.affine, slab.shape, place, fill=float(AIR_HU))
+        progress(0.8 + 0.2 * start / shape[0], "resampling")
+    return out
 
 
 def _snapped_about_centre(affine: Affine, shape: tuple[int, ...]) -> Affine:

@@ -21,7 +21,7 @@ from napari_ctvlp.io.itk_common import (
     numbered_files,
     space_affine,
 )
-from napari_ctvlp.io.result import Notes, Progress, Volume, compact, safe_text, silent
+from napari_ctvlp.io.result import Notes, Progress, Volume, compact, plain_text, safe_text, silent
 from napari_ctvlp.io.stream import read_body, truncated, unpacked
 from napari_ctvlp.io.values import judge_values
 
@@ -312,5 +312,5 @@ def _segments(pairs: dict[str, str], data: NDArray[Any]) -> tuple[dict[str, Any]
         value = pairs.get(f"Segment{match[1]}_LabelValue", "") if match else ""
         if value.isdigit():
             voxels = int((data == int(value)).sum())
-            found.append({"number": int(value), "name": safe_text(name), "voxels": voxels})
+            found.append({"number": int(value), "name": plain_text(name), "voxels": voxels})
     return tuple(found)

@@ -25,6 +25,11 @@ def silent(share: float, stage: str) -> None:
     """Report progress to nobody."""
 
 
+def plain_text(text: object, limit: int = 200) -> str:
+    """Return header text as it is, without control characters: for listings, not for names."""
+    return "".join(c for c in str(text or "") if c.isprintable())[:limit].strip()
+
+
 def safe_text(text: object, secrets: Iterable[object] = (), limit: int = 64) -> str:
     """Return header text fit for a layer or file name.
 

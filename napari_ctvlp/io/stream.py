@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from napari_ctvlp.errors import CtvlpError, InputRefused
+from napari_ctvlp.errors import CtvlpError, InputRefused, OutOfResources
 from napari_ctvlp.io.result import Progress, refused, silent
 
 #: Deflate never packs tighter than this.
 _DEFLATE_LIMIT = 1032
 _CHUNK = 1 << 24
+#: Taken where the system does not tell, in bytes.
+_USUAL_MEMORY = 1 << 36
 
 
 @contextmanager
@@ -70,6 +74,7 @@ def read_body(
     on_disk = path.stat().st_size
     if offset + size > on_disk * (_DEFLATE_LIMIT if zipped else 1):
         raise truncated(path, f"{offset + size} bytes", f"it holds {on_disk}")
+    check_memory(path, size)
     with gzip.open(path) if zipped else path.open("rb") as file:
         return _filled(file, path, offset, size, progress, drain=zipped)
 
@@ -103,21 +108,49 @@ def _filled(
 
 
 def unpacked(path: Path, data: bytes, method: str, size: int) -> bytes:
-    """Unpack ``data`` by gzip, zlib or bzip2 and check that ``size`` bytes came."""
+    """Unpack ``size`` bytes of ``data`` by gzip, zlib or bzip2, and check that they came."""
+    check_memory(path, size)
     try:
-        if method == "gzip":
-            body = gzip.decompress(data)
+        if method == "zlib":
+            stream = zlib.decompressobj()
+            body = stream.decompress(data, size)
+            stream.decompress(stream.unconsumed_tail, 1)  # reaches the checksum
+            if not stream.eof and not stream.unconsumed_tail:
+                raise EOFError
         else:
-            body = bz2.decompress(data) if method == "bzip2" else zlib.decompress(data)
+            source = io.BytesIO(data)
+            with gzip.open(source) if method == "gzip" else bz2.open(source) as file:
+                body = file.read(size)
+                while file.read(_CHUNK):
+                    pass
     except EOFError:
         raise truncated(path, f"{size} bytes of voxels", "the stream ends early") from None
     except (OSError, ValueError, zlib.error) as error:
-        if "incomplete" in str(error) or "end-of-stream" in str(error):
-            raise truncated(path, f"{size} bytes of voxels", "the stream ends early") from None
         raise corrupt(path, str(error)) from None
     if len(body) < size:
         raise truncated(path, f"{size} bytes of voxels", f"only {len(body)} came")
     return body
+
+
+def check_memory(path: Path, size: int) -> None:
+    """Refuse a volume of ``size`` bytes that the machine's memory cannot hold.
+
+    Raises
+    ------
+    OutOfResources
+        ``too-large``.
+    """
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        memory = _USUAL_MEMORY
+    if size > memory:
+        raise OutOfResources(
+            "too-large",
+            f"a volume that fits into {memory / 1e9:.0f} GB of memory.",
+            f"{path.name} needs {size / 1e9:.0f} GB.",
+            "Crop it, or use a machine with more memory.",
+        )
 
 
 def truncated(path: Path, expected: str, found: str) -> InputRefused:

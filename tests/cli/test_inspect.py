@@ -36,9 +36,10 @@ def test_volume_and_samples_on_the_source_grid(tmp_path, samples, run):
 def test_negative_points_may_follow_a_blank(tmp_path, samples, run):
     path = samples.write_nifti(tmp_path / "ct.nii")
     point = samples.AFFINE @ [8, 6, 1, 1]
-    code, content = run(path, "--at", f"{-abs(point[0])},{point[1]},{point[2]}")
+    first = f"{-abs(point[0])},{point[1]},{point[2]}"
+    code, content = run(path, "--at", first, "-4,5,-6", "1,2,3")
     assert code == 0
-    assert len(content["volumes"][0]["samples"]) == 1
+    assert [p["ras"][0] for p in content["volumes"][0]["samples"][1:]] == [-4, 1]
 
 
 def test_uneven_slices_have_positions_instead_of_an_affine(tmp_path, samples, run):

@@ -70,8 +70,12 @@ def object_faults(found, wanted):
     rows = "segments" if "segments" in wanted else "rois"
     faults = [f"{k} {found[k]}" for k in wanted if k != rows and found[k] != wanted[k]]
     for got, row in zip(found[rows], wanted[rows], strict=True):
-        for key in row.keys() - {"name", "label"}:
-            if not np.allclose(got[key], row[key], atol=0.01):
+        for key, wanted_value in row.items():
+            text = isinstance(wanted_value, str)
+            same = (
+                got[key] == wanted_value if text else np.allclose(got[key], wanted_value, atol=0.01)
+            )
+            if not same:
                 faults.append(f"{key} {got[key]}")
     return faults
 

@@ -159,6 +159,9 @@ def test_metaimage_local_pair_and_packed(tmp_path, samples):
     )
     assert refusal(write(tmp_path / "cut.mha", META, body[:-4])) == "truncated"
     assert refusal(write(tmp_path / "cutz.mha", packed, zlib.compress(body)[:-30])) == "truncated"
+    flipped = bytearray(zlib.compress(body))
+    flipped[-1] ^= 0xFF
+    assert refusal(write(tmp_path / "flipped.mha", packed, bytes(flipped))) == "corrupt"
 
 
 def test_metaimage_oddities(tmp_path, samples):

@@ -9,8 +9,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from napari_ctvlp.errors import InputRefused
+from napari_ctvlp.errors import InputRefused, OutOfResources
 from napari_ctvlp.io.read import can_read, read_path
+from napari_ctvlp.io.stream import check_memory
 
 
 def codes(result):
@@ -218,3 +219,8 @@ def test_spacing_zero_without_sform_is_refused(tmp_path, samples):
 
 def test_missing_path_has_words(tmp_path, samples):
     assert refusal(tmp_path / "gone.nii") == "no-such-file"
+
+
+def test_more_than_the_memory_of_any_machine_is_refused(tmp_path):
+    with pytest.raises(OutOfResources, match="GB of memory"):
+        check_memory(tmp_path / "ct.nii", 1 << 62)

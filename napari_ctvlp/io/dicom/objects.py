@@ -12,7 +12,7 @@ from napari_ctvlp.core.geometry import ras_to_lps
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.io.dicom.frames import Frame
 from napari_ctvlp.io.dicom.headers import Header, load_whole
-from napari_ctvlp.io.result import Notes, refused, safe_text
+from napari_ctvlp.io.result import Notes, plain_text, refused
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -47,7 +47,7 @@ def read_segmentation(
         _count_frames(data, pixels, kind, segments, header.path.name, notes)
     listing = {
         "type": "SEG",
-        "file": safe_text(header.path.name),
+        "file": header.path.name,
         "segmentation_type": kind,
         "shape": [int(data.Columns), int(data.Rows), len(pixels)],
         "segments": list(segments.values()),
@@ -59,12 +59,12 @@ def read_contours(header: Header, frames: Sequence[Frame], notes: Notes) -> dict
     """List the regions of an RTSTRUCT: contours, summed polygon area in mm2, centroid in RAS mm."""
     data = load_whole(header.path)
     names = {
-        int(r.ROINumber): safe_text(r.get("ROIName"))
+        int(r.ROINumber): plain_text(r.get("ROIName"))
         for r in data.get("StructureSetROISequence") or ()
     }
     rois = [_region(item, names) for item in data.get("ROIContourSequence") or ()]
     _contour_reference(header, data, frames, notes)
-    return {"type": "RTSTRUCT", "file": safe_text(header.path.name), "rois": rois}
+    return {"type": "RTSTRUCT", "file": header.path.name, "rois": rois}
 
 
 def _pixels(data: Dataset) -> NDArray[Any]:
@@ -84,7 +84,7 @@ def _segments(data: Dataset) -> dict[int, dict[str, Any]]:
     return {
         int(s.SegmentNumber): {
             "number": int(s.SegmentNumber),
-            "label": safe_text(s.get("SegmentLabel")),
+            "label": plain_text(s.get("SegmentLabel")),
             "sum": 0.0,
             "nonzero": 0,
             "frames": 0,
@@ -197,7 +197,7 @@ def _contour_reference(
         notes.warn(
             "reference-missing",
             f"The CT that {header.path.name} was drawn on is not here: series "
-            f"{safe_text(', '.join(sorted(wanted))) or 'not named'}. Its contours are only listed.",
+            f"{plain_text(', '.join(sorted(wanted))) or 'not named'}. Contours are only listed.",
         )
     elif not stated & spaces and not _drawn_on(data, frames):
         other = "" if wanted & here else " and another series"

@@ -15,7 +15,7 @@ from napari_ctvlp.io.dicom.frames import BIG_ENDIAN, DEFLATED, NATIVE, RLE, Fram
 from napari_ctvlp.io.dicom.headers import load_whole
 from napari_ctvlp.io.dicom.stacks import Stack
 from napari_ctvlp.io.result import Notes, Progress, silent
-from napari_ctvlp.io.stream import judged
+from napari_ctvlp.io.stream import check_memory, judged
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -48,6 +48,7 @@ def read_voxels(stack: Stack, notes: Notes, progress: Progress = silent) -> NDAr
         ``corrupt`` when a slice cannot be decoded, naming the file.
     """
     columns, rows, count = stack.shape
+    check_memory(stack.frames[0].header.path, 2 * columns * rows * count)
     volume: NDArray[Any] = np.empty((count, rows, columns), dtype=np.int16)
     padded = inner = 0
     corner = _outside_circle(rows, columns)

@@ -243,7 +243,7 @@ def _warn_single(frame: Frame, notes: Notes) -> None:
     notes.warn(
         "single-slice",
         f"{frame.name} is the only slice: there is no slice spacing (its thickness is none), so "
-        "nothing can be measured across slices.",
+        "nothing can be measured across slices. If it is one of a series, open its folder.",
     )
 
 
