@@ -106,7 +106,8 @@ def auroc(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
 
 def table(rows: Sequence[Row]) -> str:
     """Format the check as a Markdown table with a last line of means."""
-    lines = ["| finding | crops | AUROC | peak inside | best of 13 | confused with |", "|" + "---|" * 6]
+    head = "| finding | crops | AUROC | peak inside | best of 13 | confused with |"
+    lines = [head, "|" + "---|" * 6]
     for row in rows:
         numbers = f"{row.auroc:.3f} | {row.inside:.2f} | {row.first:.2f}"
         lines.append(f"| {row.finding} | {row.crops} | {numbers} | {row.confused or '-'} |")
@@ -117,7 +118,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def _judge(tower: Tower, crop: Crop, number: int) -> tuple[float, float, float, list[int]]:
     logits = logits_of(tower, crop)
-    target, kind = targets(crop)
+    target, _ = targets(crop)
     said = (target[:, number] >= 0).numpy() & (crop.place[3] > 0).flatten().numpy()
     positive = (target[:, number] == 1).numpy()
     if not positive.any():
@@ -125,15 +126,17 @@ def _judge(tower: Tower, crop: Crop, number: int) -> tuple[float, float, float, 
     scores = logits[:, number]
     top = int(np.argmax(np.where(said, scores, -np.inf)))
     best = logits[positive][:, : len(FINDINGS)].argmax(axis=1)
-    others = best[best != number].tolist()
-    return auroc(scores[said], positive[said]), float(positive[top]), float((best == number).mean()), others
+    area = auroc(scores[said], positive[said])
+    right = best == number
+    return area, float(positive[top]), float(right.mean()), best[~right].tolist()
 
 
 def _row(name: str, judged: Sequence[tuple[float, float, float, list[int]]]) -> Row:
     if not judged:
         return Row(name, 0, float("nan"), float("nan"), float("nan"), "")
     values = np.array([entry[:3] for entry in judged])
-    others = np.bincount(np.array([n for entry in judged for n in entry[3]], dtype=int), minlength=13)
+    wrong = np.array([n for entry in judged for n in entry[3]], dtype=int)
+    others = np.bincount(wrong, minlength=len(FINDINGS))
     confused = FINDINGS[int(others.argmax())] if others.any() else ""
     area, inside, first = (float(v) for v in np.nanmean(values, axis=0))
     return Row(name, len(judged), area, inside, first, confused)

@@ -153,7 +153,9 @@ def prepare(case: Case, root: Path) -> Chest:
 def assemble(case: Case, scan: Scan, anatomy: AnatomyMap, folder: Path) -> Chest:
     """Build the chest from a scan, its anatomy and the label files in ``folder``."""
     hu, affine = to_grid(scan)
-    coarse = resample(anatomy.labels, anatomy.affine, hu.shape, affine, order=0)
+    coarse = resample(
+        np.asarray(anatomy.labels, np.uint16), anatomy.affine, hu.shape, affine, order=0
+    )
     body = coarse > 0
     names = {organ.name: organ.id for organ in anatomy.organs}
     airway = coarse == names.get("airways", -1)
@@ -180,9 +182,8 @@ def closing(mask: NDArray[np.bool_], radius_mm: float) -> NDArray[np.bool_]:
     if not mask.any():
         return mask.copy()
     pad = int(np.ceil(radius_mm / 2)) + 1
-    region = tuple(
-        slice(max(0, s.start - pad), s.stop + pad) for s in ndimage.find_objects(mask.view(np.uint8))[0]
-    )
+    found = ndimage.find_objects(mask.view(np.uint8))[0]
+    region = tuple(slice(max(0, s.start - pad), s.stop + pad) for s in found)
     part = np.pad(mask[region], pad)
     grown = ndimage.distance_transform_edt(~part, sampling=2.0) <= radius_mm
     closed = ndimage.distance_transform_edt(grown, sampling=2.0) > radius_mm
@@ -204,8 +205,7 @@ def _sides(
     side = np.zeros(left.shape, dtype=np.int16)
     for number, lung in ((1, left), (2, right)):
         filled = closing(lung, 10.0)
-        for plane in filled:
-            plane |= ndimage.binary_fill_holes(plane)
+        filled = np.stack([ndimage.binary_fill_holes(plane) for plane in filled])
         side[filled & ~airway & (side == 0)] = number
     return side
 

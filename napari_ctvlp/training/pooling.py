@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,14 +24,7 @@ from napari_ctvlp.models.encoders.mini_tower import Tower
 from napari_ctvlp.training.data import Chest
 from napari_ctvlp.training.objectives.fvlm import fvlm_loss
 from napari_ctvlp.training.synthesis.canvas import FINDINGS
-from napari_ctvlp.training.whole import (
-    encode_whole,
-    lung_tokens,
-    painted_chests,
-    thorax_of,
-    token_place,
-    unknown_tokens,
-)
+from napari_ctvlp.training.whole import Painted, lung_tokens, thorax_of
 
 #: Tokens kept per bag, painted ones always.
 MOST = 6000
@@ -64,8 +58,8 @@ def organ_tokens(chest: Chest) -> dict[str, NDArray[np.bool_]]:
     side = side[None, None, :]
     rest = thorax & ~lungs
     body = chest.body_mm[::2, ::2, ::2] > 0
-    wall = ndimage.distance_transform_edt(~thorax, sampling=4.0) <= WALL_MM
-    slices = thorax.any(axis=(1, 2))[:, None, None]
+    wall = np.asarray(ndimage.distance_transform_edt(~thorax, sampling=4.0)) <= WALL_MM
+    slices = np.asarray(thorax.any(axis=(1, 2)))[:, None, None]
     return {
         "lung_left": lung_tokens(chest, 1) | (rest & (side > LATERAL_MM)),
         "lung_right": lung_tokens(chest, 2) | (rest & (side < -LATERAL_MM)),
@@ -74,30 +68,36 @@ def organ_tokens(chest: Chest) -> dict[str, NDArray[np.bool_]]:
     }
 
 
-def make_bags(tower: Tower, chests: Sequence[Chest], seed: int, each: int) -> list[Bag]:
-    """Encode painted chests and cut them into bags; half of the chests hold nothing painted."""
-    places = {chest.case.name: token_place(chest) for chest in chests}
-    organs = {chest.case.name: organ_tokens(chest) for chest in chests}
-    unknown = {chest.case.name: unknown_tokens(chest) for chest in chests}
-    generator = torch.Generator().manual_seed(seed)
-    bags: list[Bag] = []
-    plan = [*FINDINGS, *[""] * 4]
-    for chest, painted in painted_chests(chests, plan, seed, each):
-        name = chest.case.name
-        tokens = encode_whole(tower, painted.hu, places[name])
-        for number, organ in enumerate(ORGANS):
-            mask = organs[name][organ] & ~unknown[name]
-            truth = painted.truth & mask
-            if not mask.any() or 0 < truth.sum() < LEAST:
-                continue
-            meaning = FINDINGS.index(painted.finding) + 1 if truth.any() else 0
-            if meaning and not judged(organ, painted.finding):
-                continue
-            rows = torch.cat([
-                tokens[torch.from_numpy(truth)],
-                _some(tokens[torch.from_numpy(mask & ~truth)], generator),
-            ])  # fmt: skip
-            bags.append(Bag(number, meaning, rows.half()))
+def bags_of(
+    tokens: Tensor,
+    painted: Painted,
+    organs: dict[str, NDArray[np.bool_]],
+    unknown: NDArray[np.bool_],
+    generator: torch.Generator,
+) -> list[Bag]:
+    """Cut an encoded chest into one bag per organ.
+
+    Parameters
+    ----------
+    tokens : Tensor, shape (i, p, l, 64)
+    painted : Painted
+    organs : mapping of str to mask
+    unknown : ndarray of bool
+        Left out: a real finding may be there.
+    generator : torch.Generator
+    """
+    bags = []
+    for number, organ in enumerate(ORGANS):
+        mask = organs[organ] & ~unknown
+        truth = painted.truth & mask
+        if not mask.any() or 0 < truth.sum() < LEAST:
+            continue
+        meaning = FINDINGS.index(painted.finding) + 1 if truth.any() else 0
+        if meaning and not judged(organ, painted.finding):
+            continue
+        rest = _some(tokens[torch.from_numpy(mask & ~truth)], generator)
+        rows = torch.cat([tokens[torch.from_numpy(truth)], rest])
+        bags.append(Bag(number, meaning, rows.half()))
     return bags
 
 
@@ -123,7 +123,9 @@ def train_pool(
     torch.manual_seed(seed)
     pool = Pool()
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(pool.parameters(), lr=3e-3, weight_decay=1e-3)
+    rest = [pool.project, pool.normal, pool.scale]
+    groups: list[dict[str, Any]] = [{"params": [pool.query], "lr": 1e-2}, {"params": rest}]
+    optimiser = torch.optim.AdamW(groups, lr=3e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     by_organ = [[bag for bag in bags if bag.organ == n] for n in range(len(ORGANS))]
     findings = functional.normalize(tower.table.detach()[: len(FINDINGS)], dim=1)
@@ -138,7 +140,7 @@ def train_pool(
             meaning = torch.tensor([bag.meaning for bag in chosen])
             prompts = torch.cat([pool.absent()[number : number + 1], findings])
             losses.append(fvlm_loss(images, prompts[meaning], meaning, pool.scale.exp()))
-        torch.stack(losses).mean().backward()  # type: ignore[no-untyped-call]
+        torch.stack(losses).mean().backward()
         optimiser.step()
         schedule.step()
     return pool.eval()

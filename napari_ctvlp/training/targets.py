@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,9 +143,9 @@ def _share(mask: Tensor) -> Tensor:
     return functional.avg_pool3d(mask.float()[None, None], 2).flatten()
 
 
-def _rows() -> list[dict[str, object]]:
+def _rows() -> list[dict[str, Any]]:
     path = Path(core.__file__).with_name("vocabulary") / "concepts.toml"
-    rows: list[dict[str, object]] = tomllib.loads(path.read_text(encoding="utf-8"))["concept"]
+    rows: list[dict[str, Any]] = tomllib.loads(path.read_text(encoding="utf-8"))["concept"]
     return rows
 
 

@@ -51,6 +51,20 @@ class Phrases:
     negated: NDArray[np.float32]
 
 
+class Remembering:
+    """A text tower that embeds no phrase twice."""
+
+    def __init__(self, tower: TextTower) -> None:
+        self._tower = tower
+        self._known: dict[str, NDArray[np.float32]] = {}
+
+    def embed(self, phrases: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit vectors, shape (n, 384)."""
+        new = sorted({text for text in phrases if text not in self._known}, key=len)
+        self._known.update(zip(new, self._tower.embed(new), strict=True))
+        return np.stack([self._known[text] for text in phrases])
+
+
 class Network(nn.Module):
     """The trainable half of ``ConceptHead``; its state carries the same names."""
 
@@ -110,7 +124,7 @@ def wordings(terms: Mapping[str, Sequence[str]], which: str, seed: int = 0) -> P
     which : {"train", "held_out"}
     seed : int
     """
-    table, rng = _table(), np.random.default_rng(seed)
+    table = _table()
     frames = {
         "template": (table["templates"][which], 0.0),
         "side": (table["sides"][which], 0.0),
@@ -120,6 +134,7 @@ def wordings(terms: Mapping[str, Sequence[str]], which: str, seed: int = 0) -> P
     texts, concept, negated = [], [], []
     for row, name in enumerate(concept.name for concept in concepts()):
         for term in terms.get(name, ()):
+            rng = np.random.default_rng([seed, *term.encode()])
             made = [(term, 0.0)]
             for kind, (listed, denied) in frames.items():
                 count = min(_TIMES[kind], len(listed))
@@ -153,9 +168,9 @@ def fit(vectors: NDArray[np.float32], phrases: Phrases, seed: int) -> Network:
     return network.eval()
 
 
-def build(tower: TextTower, terms: Mapping[str, Sequence[str]], seed: int) -> ConceptHead:
+def build(tower: Remembering, terms: Mapping[str, Sequence[str]], seed: int) -> ConceptHead:
     """Train a head on terms and keep their vectors as its bank."""
-    phrases = wordings(terms, "train", seed)
+    phrases = wordings(terms, "train")
     network = fit(tower.embed(phrases.texts), phrases, seed)
     rows = [(term, row) for row, c in enumerate(concepts()) for term in terms.get(c.name, ())]
     bank = tower.embed([term for term, _ in rows])
@@ -163,7 +178,7 @@ def build(tower: TextTower, terms: Mapping[str, Sequence[str]], seed: int) -> Co
     return ConceptHead(network.tensors(), bank, labels)
 
 
-def report(tower: TextTower, seed: int) -> dict[str, float]:
+def report(tower: Remembering, seed: int) -> dict[str, float]:
     """Train without one term in ten and measure what the head makes of the rest.
 
     Returns
@@ -179,7 +194,7 @@ def report(tower: TextTower, seed: int) -> dict[str, float]:
     vectors = tower.embed([term for term, _ in bare])
     truth = np.array([row for _, row in bare])
     mixture, _, near = head(vectors)
-    worded = wordings(left, "held_out", seed)
+    worded = wordings(left, "held_out")
     denied = head.negation(tower.embed(worded.texts))
     foreign = head(tower.embed(_table()["foreign"]["held_out"]))[2]
     right = (denied > 0.5) == (worded.negated > 0.5)
@@ -215,10 +230,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds to report")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    tower = TextTower.load()
-    rows = [report(tower, seed) for seed in range(chosen.seeds)]
-    for row in rows:
-        print(json.dumps({name: round(value, 3) for name, value in row.items()}))
+    tower = Remembering(TextTower.load())
+    for seed in range(chosen.seeds):
+        row = report(tower, seed)
+        print(json.dumps({name: round(value, 3) for name, value in row.items()}), flush=True)
     save(build(tower, glossary(), 0), chosen.out)
 
 

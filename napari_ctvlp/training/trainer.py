@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -16,12 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from napari_ctvlp.models.encoders.mini_tower import Tower
+from napari_ctvlp.models.encoders.mini_tower import Tower, channels_last
 from napari_ctvlp.training.data import Chest
 from napari_ctvlp.training.objectives.dense import dense_loss, rivalry_loss
 from napari_ctvlp.training.synthesis.canvas import FINDINGS
 from napari_ctvlp.training.synthesis.crops import CropMaker
 from napari_ctvlp.training.targets import as_arrays, choose, concepts, targets
+
+#: Parameters that learn faster: the heads, the concept table and its bias.
+HEADS = ("head", "table", "bias")
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,15 @@ class Trainer:
     def __init__(self, plan: Plan) -> None:
         torch.manual_seed(plan.seed)
         self.plan = plan
-        self.tower = Tower(len(concepts())).to(memory_format=torch.channels_last_3d)
-        fast = [p for n, p in self.tower.named_parameters() if n.startswith(("head", "table", "bias"))]
-        slow = [p for n, p in self.tower.named_parameters() if not n.startswith(("head", "table", "bias"))]
+        self.tower = Tower(len(concepts()))
+        channels_last(self.tower)
+        named = list(self.tower.named_parameters())
+        fast = [p for name, p in named if name.startswith(HEADS)]
+        slow = [p for name, p in named if not name.startswith(HEADS)]
         groups = [{"params": slow, "factor": 1.0}, {"params": fast, "factor": plan.head_factor}]
-        self.optimiser = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01)
+        self.optimiser = torch.optim.AdamW(
+            groups, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01
+        )
         self.average = {n: v.clone() for n, v in self.tower.state_dict().items()}
         self.done = 0
         self.rivals = torch.tensor(
@@ -99,7 +105,7 @@ class Trainer:
         dense = dense_loss(logits, target, hard=self.plan.hard)
         rivalry = rivalry_loss(logits, kind, self.rivals)
         loss = dense + self.plan.rivalry * rivalry
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.tower.parameters(), 1.0)
         self.optimiser.step()
         self._remember()
@@ -108,9 +114,11 @@ class Trainer:
 
     def averaged(self) -> Tower:
         """Return a tower with the moving average of the weights."""
-        tower = Tower(len(concepts())).to(memory_format=torch.channels_last_3d)
+        tower = Tower(len(concepts()))
+        channels_last(tower)
         tower.load_state_dict(self.average)
-        return tower.eval()
+        tower.eval()
+        return tower
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, replacing the old one only when it is whole."""
@@ -123,7 +131,7 @@ class Trainer:
         }
         part = path.with_suffix(".part")
         torch.save(state, part)
-        os.replace(part, path)
+        part.replace(path)
 
     @staticmethod
     def resume(path: Path) -> Trainer:
@@ -158,7 +166,8 @@ def batch_of(maker: CropMaker, plan: Plan, step: int) -> tuple[Any, ...]:
     crop = maker.make(seed, strength=min(1.0, step / max(1, plan.ramp)))
     target, kind = targets(crop)
     chosen = choose(crop, target, kind, torch.Generator().manual_seed(seed))
-    return (crop.canvas.hu.half().numpy(), crop.place.half().numpy(), *as_arrays(target, kind, chosen))
+    inputs = crop.canvas.hu.half().numpy(), crop.place.half().numpy()
+    return (*inputs, *as_arrays(target, kind, chosen))
 
 
 def batches(chests: list[Chest], plan: Plan, first: int) -> Iterator[Batch]:
@@ -214,9 +223,7 @@ def train(chests: list[Chest], plan: Plan, folder: Path, minutes: float = math.i
     return trainer
 
 
-def _paint(
-    chests: list[Chest], plan: Plan, first: int, queue: Queue[tuple[Any, ...]]
-) -> None:
+def _paint(chests: list[Chest], plan: Plan, first: int, queue: Queue[tuple[Any, ...]]) -> None:
     torch.set_num_threads(1)
     maker = CropMaker(chests)
     for step in range(first, plan.steps):

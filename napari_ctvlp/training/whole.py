@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from scipy import ndimage
 from napari_ctvlp.core.geometry import coarse_affine, ras_to_screen
 from napari_ctvlp.models.encoders.mini_grid import place_channels
 from napari_ctvlp.models.encoders.mini_tower import NORM, Tower
-from napari_ctvlp.training.data import CLASSES, FLAG_SHIFT, IGNORE, SIDE_SHIFT, Chest
+from napari_ctvlp.training.data import FLAG_SHIFT, IGNORE, SIDE_SHIFT, Chest
 from napari_ctvlp.training.synthesis.canvas import FINDINGS, Canvas, Chance
 from napari_ctvlp.training.synthesis.crops import paint
 
@@ -94,10 +94,13 @@ def encode_whole(tower: Tower, hu: torch.Tensor, place: NDArray[np.float32]) -> 
     """Return tokens of a whole chest, shape (i/2, p/2, l/2, 64)."""
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         tokens = tower(hu[None, None], torch.from_numpy(place)[None])[0]
-    return tokens.permute(1, 2, 3, 0).float()
+    rows: torch.Tensor = tokens.permute(1, 2, 3, 0).float()
+    return rows
 
 
-def concept_logits(tower: Tower, tokens: torch.Tensor, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+def concept_logits(
+    tower: Tower, tokens: torch.Tensor, weights: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Return the logits of a concept mixture, shape (i/2, p/2, l/2)."""
     w = torch.from_numpy(weights)
     with torch.inference_mode():
@@ -141,7 +144,8 @@ def _box(chest: Chest, dice: Chance) -> tuple[slice, ...]:
     flat = int(lung[dice.integer(0, lung.size - 1)])
     centre = np.unravel_index(flat, chest.hu.shape)
     starts = [
-        int(np.clip(c - BOX // 2, 0, max(0, n - BOX))) for c, n in zip(centre, chest.hu.shape, strict=True)
+        int(np.clip(c - BOX // 2, 0, max(0, n - BOX)))
+        for c, n in zip(centre, chest.hu.shape, strict=True)
     ]
     return tuple(slice(a, a + BOX) for a in starts)
 
@@ -162,14 +166,3 @@ def _canvas(
         found=found[where].clone(),
         free=torch.from_numpy((labels >> FLAG_SHIFT) == 0),
     )
-
-
-def relabelled(chest: Chest, **changes: object) -> Chest:
-    """Return a copy with other fields (for tests and ablations)."""
-    return replace(chest, **changes)  # type: ignore[arg-type]
-
-
-__all__ = [
-    "CLASSES", "Painted", "concept_logits", "encode_whole", "lung_tokens", "painted_chest",
-    "painted_chests", "thorax_of", "token_place", "unknown_tokens", "without_abdomen",
-]  # fmt: skip

@@ -118,8 +118,7 @@ class Mini:
         tokens = self._tokens(hu, place, progress)
         tokens[~body] = 0
         progress(0.95, "organs")
-        organs, attention = self._pool(tokens, body, anatomy, affine)
-        progress(1.0, "organs")
+        organs, attention = self._pool(tokens, body, anatomy, affine, progress)
         grid = TokenGrid(tokens, affine, body, level="4mm")
         weights = dict(self.card.weights).get(IMAGE_WEIGHTS, "")
         return Encoding((grid,), organs, self.card.id, weights, scan.digest, attention)
@@ -213,7 +212,12 @@ class Mini:
             return np.asarray(tokens.permute(1, 2, 3, 0).half().cpu().numpy())
 
     def _pool(
-        self, tokens: NDArray[np.float16], body: NDArray[np.bool_], anatomy: AnatomyMap, affine: Affine
+        self,
+        tokens: NDArray[np.float16],
+        body: NDArray[np.bool_],
+        anatomy: AnatomyMap,
+        affine: Affine,
+        progress: Progress,
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         import torch
 
@@ -222,6 +226,7 @@ class Mini:
         vectors: dict[str, Array] = {}
         attention: dict[str, Array] = {}
         masks = organ_masks(anatomy, body.shape, affine)
+        progress(0.97, "organs")
         for number, name in enumerate(ORGANS):
             mask = masks[name] & body
             if not mask.any():
@@ -230,6 +235,7 @@ class Mini:
                 rows = torch.from_numpy(tokens[mask].astype(np.float32)).to(self.compute.device)
                 weights = self.pool.attention(rows, number).cpu().numpy()
                 vectors[name] = self.pool(rows, number).cpu().numpy()
+            progress(0.97 + 0.03 * (number + 1) / len(ORGANS), "organs")
             attention[name] = np.zeros(body.shape, np.float32)
             attention[name][mask] = weights
         return vectors, attention
@@ -273,7 +279,7 @@ def load_image(path: Path, compute: Compute) -> tuple[Tower, Pool]:
     from safetensors.torch import load_file
 
     from napari_ctvlp.models.encoders.mini_pool import Pool
-    from napari_ctvlp.models.encoders.mini_tower import Tower
+    from napari_ctvlp.models.encoders.mini_tower import Tower, channels_last
 
     tower, pool = Tower(len(concept_names()[0])), Pool()
     whole = torch.nn.ModuleDict({"tower": tower, "pool": pool})
@@ -290,7 +296,7 @@ def load_image(path: Path, compute: Compute) -> tuple[Tower, Pool]:
             "Install the package again, or put the original file back into the weights folder.",
         ) from error
     whole.eval().requires_grad_(False)
-    whole.to(compute.device, memory_format=torch.channels_last_3d)
+    channels_last(whole.to(compute.device))
     return tower, pool
 
 

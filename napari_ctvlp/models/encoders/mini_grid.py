@@ -130,9 +130,7 @@ def on_grid(
     return resample(mask, anatomy.affine, shape, affine, order=0) > 0
 
 
-def body_on_grid(
-    anatomy: AnatomyMap, shape: tuple[int, ...], affine: Affine
-) -> NDArray[np.bool_]:
+def body_on_grid(anatomy: AnatomyMap, shape: tuple[int, ...], affine: Affine) -> NDArray[np.bool_]:
     """Return the body (any label) on another grid, shape ``shape``."""
     body = (anatomy.labels > 0).astype(np.uint8)
     return resample(body, anatomy.affine, shape, affine, order=0) > 0
@@ -145,9 +143,7 @@ def body_depth(body: NDArray[np.bool_], step_mm: float) -> Array:
     return np.asarray(depth[1:-1, 1:-1, 1:-1], dtype=np.float32)
 
 
-def place_channels(
-    box: ChestBox, depth_mm: Array, shape: tuple[int, ...], affine: Affine
-) -> Array:
+def place_channels(box: ChestBox, depth_mm: Array, shape: tuple[int, ...], affine: Affine) -> Array:
     """Return the four position channels, shape (4, i, p, l): I, P, L in the lung box, depth."""
     channels = np.empty((4, *shape), dtype=np.float32)
     screen = np.array([-affine[2, 0], -affine[1, 1], -affine[0, 2]])

@@ -58,9 +58,7 @@ class Pool(nn.Module):
         return functional.normalize(self.normal, dim=1)
 
 
-def organ_masks(
-    anatomy: AnatomyMap, shape: tuple[int, ...], affine: Affine
-) -> dict[str, Mask]:
+def organ_masks(anatomy: AnatomyMap, shape: tuple[int, ...], affine: Affine) -> dict[str, Mask]:
     """Return where each organ's query may look, on the token grid.
 
     A lung's region takes in the lateral thorax of its side, so that what is too dense to be
@@ -88,6 +86,7 @@ def _wall(found: Regions) -> Mask:
     thorax = found.thorax
     if not thorax.any():
         return np.zeros_like(thorax)
-    near = ndimage.distance_transform_edt(~thorax, sampling=spacing(found.affine)) <= WALL_MM
-    slices = thorax.any(axis=(1, 2))[:, None, None]
+    reach = ndimage.distance_transform_edt(~thorax, sampling=spacing(found.affine))
+    near = np.asarray(reach) <= WALL_MM
+    slices = np.asarray(thorax.any(axis=(1, 2)))[:, None, None]
     return np.asarray(found.body & near & slices & ~thorax)

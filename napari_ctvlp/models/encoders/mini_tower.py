@@ -52,7 +52,8 @@ class ChannelNorm(nn.Module):
         """Normalise (n, c, i, p, l) over c."""
         last = x.permute(0, 2, 3, 4, 1)
         scale = torch.rsqrt(last.pow(2).mean(-1, keepdim=True) + 1e-5)
-        return (last * scale * self.gain.to(x.dtype)).permute(0, 4, 1, 2, 3)
+        normed: Tensor = last * scale * self.gain.to(x.dtype)
+        return normed.permute(0, 4, 1, 2, 3)
 
 
 class Block(nn.Module):
@@ -69,7 +70,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, tick: Tick = no_tick) -> Tensor:
         """Add one residual, calling ``tick`` after each convolution."""
-        inner = self.norm(x)
+        inner: Tensor = self.norm(x)
         if self.second is not None:
             inner = functional.relu(self.first(inner))
             tick()
@@ -149,7 +150,8 @@ class Tower(nn.Module):
         middle = self.middle_out(self.up_middle(torch.cat([_twice(coarse), middle], 1)), tick)
         fine = self.fine_out(self.up_fine(torch.cat([_twice(middle), fine], 1)), tick)
         tick()
-        token = self.head_fine(self.head_norm(fine)) + _twice(self.head_middle(self.head_middle_norm(middle)))
+        parent = self.head_middle(self.head_middle_norm(middle))
+        token = self.head_fine(self.head_norm(fine)) + _twice(parent)
         return unit(self._centred(token.float()))
 
     def _centred(self, token: Tensor) -> Tensor:
@@ -169,6 +171,11 @@ class Tower(nn.Module):
     def logits(self, tokens: Tensor) -> Tensor:
         """Return concept logits of token rows, (n, 64) to (n, concepts)."""
         return tokens @ self.table.T / NORM + self.bias
+
+
+def channels_last(module: nn.Module) -> None:
+    """Store a module's weights the way 3D convolutions run fastest."""
+    module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
 def unit(token: Tensor) -> Tensor:

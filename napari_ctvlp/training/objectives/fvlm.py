@@ -38,4 +38,5 @@ def fvlm_loss(images: Tensor, texts: Tensor, meaning: Tensor, scale: Tensor) -> 
     entropy = -torch.special.xlogy(target, target).sum(dim=1).mean()
     to_text = -(target * functional.log_softmax(similarity, dim=1)).sum(dim=1).mean()
     to_image = -(target * functional.log_softmax(similarity.T, dim=1)).sum(dim=1).mean()
-    return (to_text + to_image) / 2 - entropy
+    loss: Tensor = (to_text + to_image) / 2 - entropy
+    return loss

@@ -65,7 +65,7 @@ class Chance:
             align_corners=True,
         )[0, 0]
         start = [self.integer(0, f - s) for f, s in zip(field.shape, shape, strict=True)]
-        part = field[tuple(slice(a, a + s) for a, s in zip(start, shape, strict=True))]
+        part: Tensor = field[tuple(slice(a, a + s) for a, s in zip(start, shape, strict=True))]
         return (part - part.mean()) / (part.std() + 1e-6)
 
     def rotation(self) -> Tensor:

@@ -72,9 +72,7 @@ class CropMaker:
     def __init__(self, chests: Sequence[Chest]) -> None:
         self.sources = [_Source(chest) for chest in chests]
 
-    def make(
-        self, seed: int, strength: float = 1.0, findings: Sequence[str] | None = None
-    ) -> Crop:
+    def make(self, seed: int, strength: float = 1.0, findings: Sequence[str] | None = None) -> Crop:
         """Draw one crop.
 
         Parameters
@@ -88,7 +86,8 @@ class CropMaker:
         dice = Chance(seed)
         weights = [source.chest.case.weight for source in self.sources]
         if findings:
-            weights = [w * bool(s.spots["lung"].size) for w, s in zip(weights, self.sources, strict=True)]
+            lungs = [bool(source.spots["lung"].size) for source in self.sources]
+            weights = [w * lung for w, lung in zip(weights, lungs, strict=True)]
         source = self.sources[dice.pick(weights)]
         crop = source.cut(dice, strength, bool(findings))
         if findings is None:

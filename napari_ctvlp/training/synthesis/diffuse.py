@@ -50,7 +50,7 @@ def ground_glass(canvas: Canvas, dice: Chance) -> bool:
 def emphysema(canvas: Canvas, dice: Chance) -> bool:
     """Paint destroyed lung (70 %) or subpleural bullae (30 %)."""
     if dice.chance(0.3):
-        return any([_bulla(canvas, dice) for _ in range(dice.integer(1, 3))])
+        return sum(_bulla(canvas, dice) for _ in range(dice.integer(1, 3))) > 0
     region = _region(canvas, dice, dice.uniform(20, 68), 0.3)
     if region is None:
         return False
@@ -68,7 +68,7 @@ def atelectasis(canvas: Canvas, dice: Chance) -> bool:
     """Paint collapsed lung: bands, a dependent rim, or a lobe against the mediastinum."""
     kind = dice.pick([0.4, 0.3, 0.3])
     if kind == 0:
-        return any([_band(canvas, dice) for _ in range(dice.integer(1, 3))])
+        return sum(_band(canvas, dice) for _ in range(dice.integer(1, 3))) > 0
     region = _region(canvas, dice, dice.uniform(35, 65), 0.2, back=kind == 1, middle=kind == 2)
     if region is None:
         return False

@@ -76,7 +76,8 @@ def cavity(canvas: Canvas, dice: Chance) -> bool:
     hollow = torch.sigmoid((inner - shift) * shape.radius / 0.6)
     inside = torch.full_like(hollow, dice.uniform(-1000, -850))
     if dice.chance(0.3):
-        back = torch.arange(hollow.shape[1]).view(1, -1, 1) > hollow.shape[1] * dice.uniform(0.5, 0.65)
+        rows = torch.arange(hollow.shape[1]).view(1, -1, 1)
+        back = rows > hollow.shape[1] * dice.uniform(0.5, 0.65)
         inside = torch.where(back.expand_as(inside), dice.uniform(0, 30), inside)
     value = value + hollow * (inside - value)
     alpha = _spare_bone(canvas, shape, shape.soft(dice.uniform(0.5, 1.0)))
@@ -154,9 +155,7 @@ def _nodule_place(canvas: Canvas, dice: Chance) -> Tensor:
     return lung
 
 
-def _solid(
-    canvas: Canvas, name: str, shape: Blob, value: float, dice: Chance, edge: float
-) -> None:
+def _solid(canvas: Canvas, name: str, shape: Blob, value: float, dice: Chance, edge: float) -> None:
     alpha = _spare_bone(canvas, shape, shape.soft(edge))
     canvas.paint(name, shape.where, alpha, value + _texture(shape, dice))
 

@@ -1,0 +1,193 @@
+"""Peak rules and thresholds of the card, chosen on whole training chests with a painted finding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_ctvlp.models.encoders.mini_tower import Tower
+from napari_ctvlp.training.data import Chest
+from napari_ctvlp.training.pooling import Bag, bags_of, organ_tokens
+from napari_ctvlp.training.synthesis.canvas import FINDINGS
+from napari_ctvlp.training.targets import concepts
+from napari_ctvlp.training.whole import (
+    Painted,
+    concept_logits,
+    encode_whole,
+    painted_chests,
+    thorax_of,
+    token_place,
+    unknown_tokens,
+)
+
+#: (smoothing in mm, share of the mirrored map that is subtracted)
+RULES = ((0.0, 0.0), (4.0, 0.0), (6.0, 0.0), (4.0, 0.5))
+#: What phrases about a mass are made of; the card's ``unions``.
+UNION = {"mass": 0.4, "nodule": 0.3, "lesion": 0.3}
+MIRROR_SIGMA_MM = 8.0
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One map on one chest under one rule.
+
+    Attributes
+    ----------
+    chest, painted, asked, rule : str
+        Training CT, painted finding or ``""``, finding asked for, rule.
+    peak : float
+        Highest value in the thorax.
+    best : float
+        Highest value within 8 mm of the painted finding; NaN when none was.
+    hit : bool
+        The peak lies within 8 mm of the painted finding.
+    """
+
+    chest: str
+    painted: str
+    asked: str
+    rule: str
+    peak: float
+    best: float
+    hit: bool
+
+
+def run_trials(
+    tower: Tower, chests: Sequence[Chest], seed: int, each: int, empty: int
+) -> tuple[list[Trial], list[Bag]]:
+    """Encode painted chests once; return peaks under every rule, and bags for the organ queries.
+
+    Parameters
+    ----------
+    tower : Tower
+    chests : sequence of Chest
+        With lungs.
+    seed : int
+    each, empty : int
+        Chests per finding, and chests with nothing painted.
+    """
+    fixed = {c.case.name: _Fixed(c) for c in chests}
+    generator = torch.Generator().manual_seed(seed)
+    trials: list[Trial] = []
+    bags: list[Bag] = []
+    for chest, painted in _both(chests, seed, each, empty):
+        own = fixed[chest.case.name]
+        tokens = encode_whole(tower, painted.hu, own.place)
+        bags += bags_of(tokens, painted, own.organs, own.unknown, generator)
+        asked = [painted.finding] if painted.finding else list(FINDINGS)
+        for name in asked:
+            trials += _judge(tower, tokens, painted, own, name)
+    return trials, bags
+
+
+def mixture(finding: str) -> Array:
+    """Return the concept weights of a phrase that names a finding, shape (concepts,)."""
+    weights = np.zeros(len(concepts()), np.float32)
+    for name, share in (UNION if finding == "mass" else {finding: 1.0}).items():
+        weights[concepts().index(name)] = share
+    return weights
+
+
+def smoothed(
+    logits: Array, body: NDArray[np.bool_], sigma_mm: float, mirror: float, middle: float
+) -> Array:
+    """Return probabilities after the heatmap's rule, as ``core/grounding.py`` applies it.
+
+    ``middle`` is the index along L of the mid-sagittal plane.
+    """
+    values = np.where(body, 1 / (1 + np.exp(-logits)), 0).astype(np.float32)
+    if sigma_mm:
+        width = sigma_mm / 4.0
+        weight = np.maximum(ndimage.gaussian_filter(body.astype(np.float32), width), 1e-6)
+        values = np.asarray(ndimage.gaussian_filter(values, width) / weight, np.float32)
+    if mirror:
+        other = ndimage.gaussian_filter(values, MIRROR_SIGMA_MM / 4.0)
+        place = np.rint(2 * middle - np.arange(values.shape[2])).astype(int)
+        inside = (place >= 0) & (place < values.shape[2])
+        flipped = other[:, :, np.clip(place, 0, values.shape[2] - 1)] * inside
+        values = np.asarray(np.clip(values - mirror * flipped, 0, 1), np.float32)
+    return np.where(body, values, np.float32(0))
+
+
+def thresholds(
+    trials: Sequence[Trial], rule: str, alarms: float = 0.1
+) -> dict[str, tuple[float, float]]:
+    """Return (present, absent) per finding under one rule.
+
+    ``present`` is exceeded by a share ``alarms`` of the chests without anything painted (by
+    linear interpolation between them); ``absent`` is what 90 % of the painted findings exceed,
+    at most ``present``.
+    """
+    out = {}
+    for name in FINDINGS:
+        own = [t for t in trials if t.rule == rule and t.asked == name]
+        empty = [t.peak for t in own if not t.painted]
+        painted = [t.best for t in own if t.painted]
+        if not empty or not painted:
+            continue
+        present = float(np.clip(np.quantile(empty, 1 - alarms), 0.05, 0.98))
+        out[name] = (present, float(min(present, np.quantile(painted, 0.1))))
+    return out
+
+
+def report(trials: Sequence[Trial]) -> str:
+    """Format hits by finding and rule as a Markdown table."""
+    rules = list(dict.fromkeys(t.rule for t in trials))
+    lines = ["| finding | chests | " + " | ".join(rules) + " |", "|" + "---|" * (len(rules) + 2)]
+    for name in FINDINGS:
+        own = [t for t in trials if t.painted == name]
+        hits = [[t.hit for t in own if t.rule == rule] for rule in rules]
+        numbers = " | ".join(f"{np.mean(h):.2f}" if h else "-" for h in hits)
+        lines.append(f"| {name} | {len(hits[0])} | {numbers} |")
+    overall = [np.mean([t.hit for t in trials if t.painted and t.rule == rule]) for rule in rules]
+    lines.append("| all | | " + " | ".join(f"{x:.2f}" for x in overall) + " |")
+    return "\n".join(lines)
+
+
+def save(trials: Sequence[Trial], path: Path) -> None:
+    """Write trials as JSON."""
+    path.write_text(json.dumps([asdict(t) for t in trials]), encoding="utf-8")
+
+
+class _Fixed:
+    """What of a chest does not depend on the painting."""
+
+    def __init__(self, chest: Chest) -> None:
+        self.place = token_place(chest)
+        self.organs = organ_tokens(chest)
+        self.unknown = unknown_tokens(chest)
+        self.body = self.place[3] > 0
+        self.searched = thorax_of(chest) & self.body & ~self.unknown
+        start = -chest.affine[0, 3] + 1.0
+        self.middle = float((chest.box.centre[2] - start) / 4.0)
+
+
+def _both(
+    chests: Sequence[Chest], seed: int, each: int, empty: int
+) -> Iterator[tuple[Chest, Painted]]:
+    yield from painted_chests(chests, [""], seed + 500_000, empty)
+    yield from painted_chests(chests, FINDINGS, seed, each)
+
+
+def _judge(
+    tower: Tower, tokens: torch.Tensor, painted: Painted, own: _Fixed, name: str
+) -> Iterator[Trial]:
+    logits = concept_logits(tower, tokens, mixture(name))
+    searched = own.searched | painted.truth
+    for sigma, mirror in RULES:
+        values = smoothed(logits, own.body, sigma, mirror, own.middle)
+        inside = np.where(searched, values, -1)
+        top = int(inside.argmax())
+        best = float(values[painted.near].max()) if painted.finding else float("nan")
+        hit = bool(painted.near.flat[top]) if painted.finding else False
+        rule = f"sigma {sigma:g} mirror {mirror:g}"
+        yield Trial(painted.name, painted.finding, name, rule, float(inside.max()), best, hit)
