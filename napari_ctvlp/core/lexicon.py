@@ -14,7 +14,7 @@ _WORD = re.compile(r"\b(?:b/l|w/o|r/o)\b|[a-z]+\d*|\d+(?:[.,]\d+)?|&", re.IGNORE
 _SIDE_LETTERS = {"L": "left", "R": "right"}
 _AFTER_NUMBER = re.compile(r"\d\s*$")
 _SPELLINGS = (("oe", "e"), ("ae", "e"), ("our", "or"), ("isation", "ization"), ("fibre", "fiber"))
-_KEEP_S = ("ss", "us", "is", "as")
+_KEEP_S = ("ss", "us", "is")
 
 
 @dataclass(frozen=True)

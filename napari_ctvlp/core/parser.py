@@ -138,15 +138,19 @@ def _scope(
 ) -> range:
     """Return the words of its clause that a cue negates.
 
-    A cue before a finding acts to the end of the clause; one after it acts on everything up to
-    the next finding.
+    A cue before a finding acts to the end of the clause, or to the next cue of a list ("no
+    nodule, no mass"); one after it acts on everything up to the next finding.
     """
     same = [n for n in range(len(sequence)) if clause[n] == clause[match.first]]
     named = [m for m in found if m.has("finding", "anatomy") and m.first in same]
     if match.has("after") and any(other.stop <= match.first for other in named):
         later = [m.first for m in named if m.has("finding") and m.first >= match.stop]
         return range(same[0], min(later, default=same[-1] + 1))
-    return range(match.stop, same[-1] + 1) if match.has("before", "after") else range(0)
+    if not match.has("before", "after"):
+        return range(0)
+    nearest = min((m.first for m in named if m.first >= match.stop), default=same[-1])
+    cues = [m.first for m in found if m.has("before") and m.first in same and m.first > nearest]
+    return range(match.stop, min(cues, default=same[-1] + 1))
 
 
 def _target(reading: _Reading) -> Match | None:
