@@ -64,12 +64,14 @@ def phrases(scan: Scan, anatomy: AnatomyMap, encoding: Any, device: str) -> floa
     """Return the median of 20 phrases, in ms."""
     from napari_ctvlp.engine import verbs
 
-    taken = []
+    taken, worked = [], []
     for phrase in PHRASES:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         verbs.ground(scan, phrase, anatomy=anatomy, encoding=encoding, device=device)
         taken.append(1000 * (time.perf_counter() - start))
-    line("phrase to heatmap, median of 20", median(taken), "ms", f"worst {max(taken):.0f} ms")
+        worked.append(1000 * (time.process_time() - cpu))
+    note = f"worst {max(taken):.0f} ms, median {median(worked):.0f} CPU ms"
+    line("phrase to heatmap, median of 20", median(taken), "ms", note)
     return median(taken)
 
 
