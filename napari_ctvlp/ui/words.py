@@ -43,13 +43,14 @@ def peak_words(heatmap: Heatmap) -> str:
 
 def verdict_words(heatmap: Heatmap) -> str:
     """Return the verdict with its margin and its place among neutral phrases."""
-    lines = [f"{heatmap.verdict.capitalize()}. {heatmap.reason}".strip()]
     if heatmap.phrase.negated:
-        lines.append("The phrase denies it: the map shows where it was looked for, not asserted.")
+        lines = [heatmap.reason or "Not asserted: the map shows where it was looked for."]
         if not math.isnan(heatmap.margin):
             lines.append(f"Absence margin {heatmap.margin:+.2f}.")
-    elif not math.isnan(heatmap.margin):
-        lines.append(f"Margin to the decision threshold {heatmap.margin:+.2f}.")
+    else:
+        lines = [f"{heatmap.verdict.capitalize()}. {heatmap.reason}".strip()]
+        if not math.isnan(heatmap.margin):
+            lines.append(f"Margin to the decision threshold {heatmap.margin:+.2f}.")
     if not math.isnan(heatmap.background.p_value):
         count = len(heatmap.background.values)
         lines.append(f"p = {heatmap.background.p_value:.2f} among {count} neutral phrases.")

@@ -92,7 +92,7 @@ def test_from_scan_to_phrase_and_back(room, small, wait, qtbot):
     session.ground("no nodule in the left lung")
     wait(lambda: session.study.heatmap.phrase.negated or room.failures)
     assert "not asserted" in shown(room, Heatmap)[0].name
-    assert "not asserted" in phrases.verdict.text()
+    assert "not asserted" in phrases.verdict.text().lower()
 
     assert findings.model.rowCount() == len(session.study.findings.rows) > 0
     findings.filter.setText("nodule")

@@ -26,11 +26,17 @@ class Clones(QObject):
     Parameters
     ----------
     source, target : ViewerModel
+    delay_ms : int
+        How long changes are collected; views with different delays do not stall the window
+        together.
     """
 
-    def __init__(self, source: ViewerModel, target: ViewerModel) -> None:
+    def __init__(
+        self, source: ViewerModel, target: ViewerModel, delay_ms: int = COALESCE_MS
+    ) -> None:
         super().__init__()
-        self.source, self.target = source, target
+        self.source, self.target, self.delay_ms = source, target, delay_ms
+        self._waiting: list[Layer] = []
         self.copies: dict[Layer, Layer] = {}
         self._changed: set[tuple[Layer, str]] = set()
         self._timer = QTimer(self)
@@ -43,7 +49,12 @@ class Clones(QObject):
         source.layers.events.moved.connect(self._moved)
 
     def flush(self) -> None:
-        """Pass on what has changed since the last time."""
+        """Pass on what has changed since the last time: new layers, then looks."""
+        waiting, self._waiting = self._waiting, []
+        for layer in waiting:
+            self._add(layer)
+        if waiting:
+            self._moved()
         changed, self._changed = self._changed, set()
         for layer, name in changed:
             copy = self.copies.get(layer)
@@ -61,8 +72,8 @@ class Clones(QObject):
             self._forget(layer)
 
     def _inserted(self, event: Any) -> None:
-        self._add(event.value)
-        self._moved()
+        self._waiting.append(event.value)
+        self._timer.start(self.delay_ms)
 
     def _add(self, layer: Layer) -> None:
         copy = Layer.create(*layer.as_layer_data_tuple())
@@ -75,9 +86,11 @@ class Clones(QObject):
 
     def _note(self, event: Any) -> None:
         self._changed.add((event.source, event.type))
-        self._timer.start(COALESCE_MS)
+        self._timer.start(self.delay_ms)
 
     def _removed(self, event: Any) -> None:
+        if event.value in self._waiting:
+            self._waiting.remove(event.value)
         copy = self._forget(event.value)
         if copy is not None and copy in self.target.layers:
             self.target.layers.remove(copy)

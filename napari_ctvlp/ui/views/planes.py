@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSplitter, QVBoxLay
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.ui.layers import OVER, WINDOWS, noun_of
 from napari_ctvlp.ui.session import Point, Session
-from napari_ctvlp.ui.views.clones import Clones
+from napari_ctvlp.ui.views.clones import COALESCE_MS, Clones
 from napari_ctvlp.ui.views.keys import Keys
 from napari_ctvlp.ui.views.link import ORDERS, Link
 from napari_ctvlp.ui.views.readout import describe
@@ -158,7 +158,7 @@ class Planes(QWidget):
         canvas.setMinimumHeight(150)
         self._place.addWidget(canvas)
         self.models[plane], self.canvases[plane] = model, canvas
-        clones = Clones(viewer, model)
+        clones = Clones(viewer, model, COALESCE_MS * (1 + len(self.clones)))
         self.clones.append(clones)
         self._held += [clones, Keys(model, self.blink, self.set_window)]
         model.dims.order = ORDERS[plane] if model.dims.ndim == 3 else model.dims.order
