@@ -49,6 +49,26 @@ def run(
 
 
 @train.command()
+def refine(
+    *,
+    data: Data,
+    runs: Runs,
+    start: Annotated[Path, typer.Option(help="Folder of the run to go on from.")],
+    seed: Seed = 1,
+    steps: Annotated[int, typer.Option(help="Crops to learn from.")] = 550,
+) -> None:
+    """Train on from another run's weights, with crops around its false peaks."""
+    from napari_ctvlp.training.mining import mine
+    from napari_ctvlp.training.trainer import Plan, train
+
+    _one_thread()
+    chests, tower = _chests(data), _tower(start)
+    plan = Plan(seed=seed, steps=steps, rate=8e-4, warm=40, ramp=1)
+    trainer = train(chests, plan, runs, start=tower, mined=mine(tower, chests))
+    typer.echo(f"{trainer.done} of {trainer.plan.steps} steps done", err=True)
+
+
+@train.command()
 def check(
     *,
     data: Data,

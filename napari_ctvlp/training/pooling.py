@@ -27,7 +27,7 @@ from napari_ctvlp.training.synthesis.canvas import FINDINGS
 from napari_ctvlp.training.whole import Painted, lung_tokens, thorax_of
 
 #: Tokens kept per bag, painted ones always.
-MOST = 6000
+MOST = 3000
 #: An organ holds the finding from this many painted tokens on.
 LEAST = 3
 

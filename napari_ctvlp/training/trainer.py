@@ -64,6 +64,8 @@ class Plan:
     save_every: int = 100
 
 
+#: False peaks by case name: 2 mm voxels (i, p, l).
+Mined = dict[str, list[list[int]]]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
@@ -73,12 +75,16 @@ class Trainer:
     Parameters
     ----------
     plan : Plan
+    start : Tower, optional
+        Weights to begin with.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, start: Tower | None = None) -> None:
         torch.manual_seed(plan.seed)
         self.plan = plan
         self.tower = Tower(len(concepts()))
+        if start is not None:
+            self.tower.load_state_dict(start.state_dict())
         channels_last(self.tower)
         named = list(self.tower.named_parameters())
         fast = [p for name, p in named if name.startswith(HEADS)]
@@ -170,11 +176,13 @@ def batch_of(maker: CropMaker, plan: Plan, step: int) -> tuple[Any, ...]:
     return (*inputs, *as_arrays(target, kind, chosen))
 
 
-def batches(chests: list[Chest], plan: Plan, first: int) -> Iterator[Batch]:
+def batches(
+    chests: list[Chest], plan: Plan, first: int, mined: Mined | None = None
+) -> Iterator[Batch]:
     """Yield the crops of steps ``first`` to the end, painted by a second process."""
     context = get_context("spawn")
     queue: Queue[tuple[Any, ...]] = context.Queue(maxsize=8)
-    painter = context.Process(target=_paint, args=(chests, plan, first, queue), daemon=True)
+    painter = context.Process(target=_paint, args=(chests, plan, first, mined, queue), daemon=True)
     painter.start()
     try:
         for _ in range(first, plan.steps):
@@ -190,7 +198,15 @@ def as_batch(arrays: tuple[Any, ...]) -> Batch:
     return hu.float(), place.float(), chosen.long(), target, kind
 
 
-def train(chests: list[Chest], plan: Plan, folder: Path, minutes: float = math.inf) -> Trainer:
+def train(
+    chests: list[Chest],
+    plan: Plan,
+    folder: Path,
+    minutes: float = math.inf,
+    *,
+    start: Tower | None = None,
+    mined: Mined | None = None,
+) -> Trainer:
     """Train, or go on where the checkpoint in ``folder`` stopped.
 
     Parameters
@@ -202,13 +218,17 @@ def train(chests: list[Chest], plan: Plan, folder: Path, minutes: float = math.i
         Receives ``checkpoint.pt`` and ``log.jsonl``.
     minutes : float
         Stop (with a checkpoint) after this much wall time.
+    start : Tower, optional
+        Weights to begin with, instead of random ones.
+    mined : mapping, optional
+        Places of false peaks, by case; see :class:`CropMaker`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "checkpoint.pt"
-    trainer = Trainer.resume(path) if path.exists() else Trainer(plan)
+    trainer = Trainer.resume(path) if path.exists() else Trainer(plan, start)
     recent: list[dict[str, float]] = []
     began = time.monotonic()
-    for batch in batches(chests, trainer.plan, trainer.done):
+    for batch in batches(chests, trainer.plan, trainer.done, mined):
         losses = trainer.step(batch)
         recent.append(losses)
         if trainer.done % 20 == 0:
@@ -223,9 +243,15 @@ def train(chests: list[Chest], plan: Plan, folder: Path, minutes: float = math.i
     return trainer
 
 
-def _paint(chests: list[Chest], plan: Plan, first: int, queue: Queue[tuple[Any, ...]]) -> None:
+def _paint(
+    chests: list[Chest],
+    plan: Plan,
+    first: int,
+    mined: Mined | None,
+    queue: Queue[tuple[Any, ...]],
+) -> None:
     torch.set_num_threads(1)
-    maker = CropMaker(chests)
+    maker = CropMaker(chests, mined)
     for step in range(first, plan.steps):
         queue.put(batch_of(maker, plan, step))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,10 +67,16 @@ class CropMaker:
     Parameters
     ----------
     chests : sequence of Chest
+    mined : mapping of str to list of (i, p, l), optional
+        By case name, 2 mm voxels where an earlier model saw findings that are not there: a
+        quarter of the crops is centred on these, half of them without any finding.
     """
 
-    def __init__(self, chests: Sequence[Chest]) -> None:
-        self.sources = [_Source(chest) for chest in chests]
+    def __init__(
+        self, chests: Sequence[Chest], mined: Mapping[str, list[list[int]]] | None = None
+    ) -> None:
+        places = mined or {}
+        self.sources = [_Source(chest, places.get(chest.case.name, [])) for chest in chests]
 
     def make(self, seed: int, strength: float = 1.0, findings: Sequence[str] | None = None) -> Crop:
         """Draw one crop.
@@ -91,8 +97,9 @@ class CropMaker:
         source = self.sources[dice.pick(weights)]
         crop = source.cut(dice, strength, bool(findings))
         if findings is None:
+            quiet = source.at_mined and dice.chance(0.5)
             _hard_negatives(crop.canvas, dice)
-            findings = draw_findings(dice)
+            findings = [] if quiet else draw_findings(dice)
         paint(crop.canvas, findings, dice)
         image_noise(crop.canvas, dice, strength)
         return crop
@@ -129,8 +136,8 @@ def image_noise(canvas: Canvas, dice: Chance, strength: float) -> None:
 class _Source:
     """One chest as float tensors, with lists of voxels to centre crops on."""
 
-    def __init__(self, chest: Chest) -> None:
-        self.chest = chest
+    def __init__(self, chest: Chest, mined: list[list[int]]) -> None:
+        self.chest, self.at_mined = chest, False
         stack = [chest.hu + 1000.0, chest.lung_mm + 100.0, chest.body_mm * 1.0]
         self.volume = torch.from_numpy(np.stack(stack).astype(np.float32))[None]
         self.labels = torch.from_numpy(chest.labels.astype(np.float32))[None, None]
@@ -142,6 +149,8 @@ class _Source:
         hard = (vessel & (chest.lung_mm > 10)) | ((np.abs(chest.lung_mm) < 8) & root & (side > 0))
         masks = {"lung": side > 0, "body": chest.body_mm > 0, "hard": hard, "weak": weak}
         self.spots = {name: _some(mask) for name, mask in masks.items()}
+        flat = [int(np.ravel_multi_index(tuple(spot), chest.hu.shape)) for spot in mined]
+        self.spots["mined"] = np.array(flat, dtype=np.int64)
 
     def cut(self, dice: Chance, strength: float, plain: bool) -> Crop:
         """Sample a turned, scaled, perhaps mirrored crop around a drawn voxel."""
@@ -180,10 +189,11 @@ class _Source:
         )
 
     def _centre(self, dice: Chance, plain: bool) -> Tensor:
-        names = ["lung", "body", "hard", "weak"]
-        weights = [0.6, 0.12, 0.28, 0.6] if not plain else [1.0, 0.0, 0.0, 0.0]
+        names = ["lung", "body", "hard", "weak", "mined"]
+        weights = [0.6, 0.12, 0.28, 0.6, 0.35] if not plain else [1.0, 0.0, 0.0, 0.0, 0.0]
         sizes = [self.spots[name].size for name in names]
         name = names[dice.pick([w * bool(n) for w, n in zip(weights, sizes, strict=True)])]
+        self.at_mined = name == "mined"
         spots = self.spots[name]
         flat = int(spots[dice.integer(0, spots.size - 1)])
         index = np.unravel_index(flat, self.chest.hu.shape)
