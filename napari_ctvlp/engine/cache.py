@@ -25,8 +25,8 @@ from napari_ctvlp.engine.wire import Value, pack, unpack
 #: Raised whenever the layout of an entry changes.
 LAYOUT = "1"
 LIMIT_BYTES = 8 * 2**30
-#: How many results stay in memory as well.
-KEPT_IN_MEMORY = 6
+#: How many results stay in memory as well: anatomy and encoding of two studies.
+KEPT_IN_MEMORY = 4
 _SUFFIX = ".safetensors"
 _memory: OrderedDict[str, Value] = OrderedDict()
 

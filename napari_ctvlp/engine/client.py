@@ -144,12 +144,13 @@ class WorkerClient:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._closed or self._warm_up)
                 model, self._warm_up = self._warm_up, ""
-                if self._queue:
+                if self._queue and not model:
                     self._running = self._queue.pop(0)
                     return self._running
-                if self._closed:
+                if self._closed and not self._queue:
                     return None
-            self._start_warm(model)
+            if not self._closed:
+                self._start_warm(model)
 
     def _run(self, job: _Job) -> None:
         """Run one job to its end; one that a dying process never took is sent once more."""
