@@ -17,6 +17,7 @@ from napari_ctvlp.cli.parse import parse
 from napari_ctvlp.cli.sample import sample
 from napari_ctvlp.cli.score import score
 from napari_ctvlp.cli.segment import segment
+from napari_ctvlp.cli.train import train
 from napari_ctvlp.cli.view import view
 from napari_ctvlp.errors import CtvlpError, InputRefused
 
@@ -69,6 +70,7 @@ def main(
 app.command(context_settings={"ignore_unknown_options": True})(inspect)
 for command in (view, segment, ground, score, parse, sample, doctor, evaluate):
     app.command()(command)
+app.add_typer(train, name="train")
 
 
 def _tell(error: Exception) -> int:
