@@ -24,7 +24,7 @@ from napari_ctvlp.ui.palette import organ_title
 from napari_ctvlp.ui.session import Session, Study
 from napari_ctvlp.ui.words import finding_phrase
 
-COLUMNS = ("organ", "finding", "present", "absent", "margin", "support")
+COLUMNS = ("organ", "finding", "margin", "present", "absent", "support")
 _NUMBERS = ("present", "absent", "margin")
 _ROOT = QModelIndex()
 
