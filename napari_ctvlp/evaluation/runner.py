@@ -103,7 +103,8 @@ def run(
         "bars": bars(rows, rules),
     }
     progress(1.0, "done")
-    return _plain(report)
+    plain: Report = _plain(report)
+    return plain
 
 
 def bars(rows: Sequence[Report], rules: Protocol) -> list[Report]:
