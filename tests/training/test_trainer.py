@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from napari_ctvlp.training.check import auroc, check, table
-from napari_ctvlp.training.data import FLAG_SHIFT, IGNORE, Chest
+from napari_ctvlp.training.data import IGNORE, Chest
 from napari_ctvlp.training.synthesis.crops import CropMaker
+from napari_ctvlp.training.targets import targets
 from napari_ctvlp.training.trainer import Batch, Plan, Trainer, as_batch, batch_of, train
 
 PLAN = Plan(seed=3, steps=6, warm=2, ramp=4, save_every=2)
@@ -52,11 +53,12 @@ def test_tokens_keep_their_differences(batches: list[Batch]):
 
 
 def test_what_is_left_out_has_no_gradient(small_chest: Chest):
-    """A chest whose every voxel is left out teaches nothing about findings."""
-    labels = small_chest.labels | (IGNORE << FLAG_SHIFT)
-    maker = CropMaker([replace(small_chest, labels=labels)])
+    """A crop whose every voxel is left out teaches nothing about findings."""
+    crop = CropMaker([small_chest]).make(0)
+    crop.flags.fill_(IGNORE)
+    target, kind = targets(crop)
     trainer = Trainer(PLAN)
-    trainer.step(as_batch(batch_of(maker, PLAN, 0)))
+    trainer.step((crop.canvas.hu, crop.place, torch.arange(len(kind)), target, kind))
     assert not trainer.tower.table.grad[:15].any()
     assert trainer.tower.table.grad[15:].any()
 
