@@ -66,11 +66,12 @@ class Chance:
         )[0, 0]
         start = [self.integer(0, f - s) for f, s in zip(field.shape, shape, strict=True)]
         part: Tensor = field[tuple(slice(a, a + s) for a, s in zip(start, shape, strict=True))]
-        return (part - part.mean()) / (part.std() + 1e-6)
+        scaled: Tensor = (part - part.mean()) / (part.std() + 1e-6)
+        return scaled
 
     def rotation(self) -> Tensor:
         """Draw a random rotation, shape (3, 3)."""
-        q, _ = torch.linalg.qr(self.normal(3, 3))
+        q: Tensor = torch.linalg.qr(self.normal(3, 3))[0]
         return q
 
 
