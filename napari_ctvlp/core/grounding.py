@@ -64,7 +64,7 @@ class Settings:
 def similarity(grid: TokenGrid, vector: TextVector) -> Array:
     """Return token . vector + bias, shape (i, p, l); NaN where the model did not look."""
     out = np.full(grid.valid.shape, np.nan, dtype=np.float32)
-    out[grid.valid] = _rows(grid) @ vector.vector.astype(np.float32) + np.float32(vector.bias)
+    out[grid.valid] = _logits(grid, vector)
     return out
 
 
@@ -76,9 +76,8 @@ def probability(grid: TokenGrid, vector: TextVector, settings: Settings) -> Arra
     ndarray, shape (i, p, l), float32
         0..1; NaN where the model did not look.
     """
-    logits = _rows(grid) @ vector.vector.astype(np.float32) + np.float32(vector.bias)
     values = np.zeros(grid.valid.shape, dtype=np.float32)
-    values[grid.valid] = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+    values[grid.valid] = 1 / (1 + np.exp(-np.clip(_logits(grid, vector), -30, 30)))
     return _smooth(values, grid, settings.sigma_mm)
 
 
@@ -219,6 +218,15 @@ def _labels_at(anatomy: AnatomyMap, points_ras: NDArray[np.float64]) -> NDArray[
     labels = np.zeros(len(index), dtype=np.int64)
     labels[inside] = anatomy.labels[tuple(index[inside].T)]
     return labels
+
+
+def _logits(grid: TokenGrid, vector: TextVector) -> Array:
+    """Return token . vector + bias per valid cell, shape (cells,).
+
+    Row by row: a matrix product's last bits would depend on the number of threads.
+    """
+    products = np.vecdot(_rows(grid), vector.vector.astype(np.float32))
+    return np.asarray(products + np.float32(vector.bias), dtype=np.float32)
 
 
 def _rows(grid: TokenGrid) -> Array:
