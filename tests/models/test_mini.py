@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
@@ -270,3 +273,30 @@ def test_cuda_agrees_with_the_cpu(mini: Mini, chest_scan: Scan, anatomy: Anatomy
     here = mini.encode(chest_scan, anatomy).grids[0].tokens.astype(float)
     away = there.encode(chest_scan, anatomy).grids[0].tokens.astype(float)
     assert np.abs(here - away).max() < 0.1
+
+
+PRINT_BITS = """
+import numpy as np
+from napari_ctvlp.core.phantom import phantom
+from napari_ctvlp.models.encoders.mini_grid import to_grid
+from napari_ctvlp.models.encoders.mini_text import ConceptHead
+from napari_ctvlp.models.store import card, verify
+vectors = np.random.default_rng(0).standard_normal((12, 384), dtype=np.float32)
+head = ConceptHead.load(verify(card("mini")) / "mini-text.safetensors")
+arrays = [to_grid(phantom((4, 400, 401), (3.0, 0.9, 0.9)))[0], *head(vectors / 20)]
+print([hash(array.tobytes()) for array in arrays])
+"""
+
+
+def test_the_window_and_the_command_line_get_the_same_bits():
+    """They run on different numbers of threads."""
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", PRINT_BITS],
+            env={**os.environ, "OMP_NUM_THREADS": threads, "PYTHONHASHSEED": "0"},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    ]
+    assert told[0] == told[1]

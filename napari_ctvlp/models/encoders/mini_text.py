@@ -92,29 +92,36 @@ class ConceptHead:
             shape (n,); cosine to the nearest term of the glossary, shape (n,).
         """
         mixture = np.float32(0.5) * (self.network(vectors) + self.neighbours(vectors))
-        near = (vectors @ self.bank.T).max(axis=1)
+        near = _products(vectors, self.bank).max(axis=1)
         return mixture, self.negation(vectors), np.asarray(near, dtype=np.float32)
 
     def network(self, vectors: Array) -> Array:
         """Return the network's concepts, shape (n, concepts)."""
         hidden = self._layer(vectors, "hidden")
-        return _softmax(hidden @ self.tensors["concept.weight"].T + self.tensors["concept.bias"])
+        logits = _products(hidden, self.tensors["concept.weight"])
+        return _softmax(logits + self.tensors["concept.bias"])
 
     def neighbours(self, vectors: Array) -> Array:
         """Return the nearest terms' concepts, softly weighted, shape (n, concepts)."""
-        weights = _softmax(vectors @ self.bank.T / np.float32(TEMPERATURE))
-        table = np.eye(len(self.tensors["concept.bias"]), dtype=np.float32)[self.labels]
-        return np.asarray(weights @ table, dtype=np.float32)
+        weights = _softmax(_products(vectors, self.bank) / np.float32(TEMPERATURE))
+        concepts_of = np.arange(len(self.tensors["concept.bias"]))[:, None] == self.labels
+        return _products(weights, concepts_of.astype(np.float32))
 
     def negation(self, vectors: Array) -> Array:
         """Return how much the phrase denies what it names, 0..1, shape (n,)."""
         hidden = self._layer(vectors, "negation.hidden")
-        logit = hidden @ self.tensors["negation.weight"][0] + self.tensors["negation.bias"]
+        logit = _products(hidden, self.tensors["negation.weight"])[:, 0]
+        logit = logit + self.tensors["negation.bias"]
         return np.asarray(1 / (1 + np.exp(-logit)), dtype=np.float32)
 
     def _layer(self, vectors: Array, name: str) -> Array:
         weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
-        return np.asarray(np.maximum(vectors @ weight.T + bias, 0), dtype=np.float32)
+        return np.asarray(np.maximum(_products(vectors, weight) + bias, 0), dtype=np.float32)
+
+
+def _products(vectors: Array, rows: Array) -> Array:
+    """Return each vector . each row, shape (n, rows), to the same bits on any number of threads."""
+    return np.asarray(np.vecdot(vectors[:, None], rows), dtype=np.float32)
 
 
 def _softmax(logits: Array) -> Array:
