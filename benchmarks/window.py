@@ -26,6 +26,7 @@ from common import PHRASES, full_size_scan, line, median, peak_gb
 
 from napari_ctvlp.core.phantom import phantom
 from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.ui._compat import main_canvas
 
 TICK_MS = 20
 DOCKS = ("Reading room", "Organs", "Phrases", "Findings", "Views")
@@ -146,16 +147,37 @@ def stall(report: Report, ticker: Ticker, stage: str) -> None:
     line(f"longest own work between ticks, {stage}", max(own), "ms")
 
 
+class Frames:
+    """Counts the pictures of a canvas that have reached the screen."""
+
+    def __init__(self, canvas: Any) -> None:
+        self.count = 0
+        canvas.frameSwapped.connect(self._swapped)
+
+    def await_next(self) -> None:
+        """Turn the event loop until one more has."""
+        last = self.count
+        until(lambda: self.count > last, 60)
+
+    def _swapped(self) -> None:
+        self.count += 1
+
+
 def shown(room: Any) -> float:
-    """Return the median ms from asking for a phrase to its heatmap being painted."""
+    """Return the median ms from asking for a phrase to its heatmap being on the main view.
+
+    Between two phrases the other planes and the chart catch up, as they do for somebody typing.
+    """
     taken = []
+    frames = Frames(main_canvas(room.viewer))
     for phrase in PHRASES:
         room.session.study.heatmap = None
         start = time.perf_counter()
         room.session.ground(phrase)
         until(lambda: room.session.study.heatmap is not None, 300)
-        turn(0)
+        frames.await_next()
         taken.append(1000 * (time.perf_counter() - start))
+        turn(0.5)
     line("phrase to heatmap shown, median of 20", median(taken), "ms", f"worst {max(taken):.0f} ms")
     return median(taken)
 

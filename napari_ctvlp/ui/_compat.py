@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.components.overlays import SceneOverlay
+from qtpy.QtWidgets import QWidget
 
 #: Half length of a crosshair line in mm: beyond any scan.
 _REACH_MM = 1e4
@@ -72,6 +73,13 @@ def _register_crosshair() -> bool:
 
 
 HAS_CROSSHAIR = _register_crosshair()
+
+
+def main_canvas(viewer: ViewerModel) -> QWidget | None:
+    """Return the widget that paints the main view (private name seen in 0.9.2 and 0.10.0rc1)."""
+    window = getattr(viewer, "window", None)
+    qt_viewer = getattr(window, "_qt_viewer", None)
+    return getattr(getattr(qt_viewer, "canvas", None), "native", None)
 
 
 def plain_viewer(viewer: Any) -> ViewerModel:

@@ -19,7 +19,8 @@ from napari_ctvlp.core.geometry import transform
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.errors import CtvlpError, InputRefused
-from napari_ctvlp.ui._compat import plain_viewer
+from napari_ctvlp.ui._compat import main_canvas, plain_viewer
+from napari_ctvlp.ui.calm import paint_later
 from napari_ctvlp.ui.jobs import Bridge, shared_bridge
 from napari_ctvlp.ui.layers import (
     NOUN,
@@ -156,6 +157,7 @@ class Room(QObject):
     def _add(self, layer: Layer, place: int | None = None) -> None:
         """Show a layer that goes when its study goes; the selection stays on the CT."""
         layer.metadata[OVER] = True
+        paint_later(main_canvas(self.viewer))
         selected = set(self.viewer.layers.selection)
         self.viewer.layers.insert(len(self.viewer.layers) if place is None else place, layer)
         self.viewer.layers.selection = selected
@@ -182,11 +184,9 @@ class Room(QObject):
         arguments = heat_arguments(heatmap, look.colormap)
         layer = self._layer(Heatmap)
         if isinstance(layer, Image) and _same_grid(layer, arguments):
-            layer.data = arguments["data"]
-            layer.colormap = arguments["colormap"]
-            layer.name = arguments["name"]
             layer.metadata = {**layer.metadata, **arguments["metadata"]}
-            layer.visible = True
+            layer.data = arguments["data"]
+            _set(layer, name=arguments["name"], visible=True)
         else:
             self._remove(Heatmap)
             self._add(Image(**arguments))
@@ -198,9 +198,10 @@ class Room(QObject):
         layer = self._layer(Heatmap)
         if isinstance(layer, Image):
             state = heat_state(layer.metadata[NOUN])
-            layer.opacity = look.opacity
-            layer.contrast_limits = (look.threshold, 1.0)
-            layer.colormap = heat_colormap(look.colormap, state)
+            _set(layer, opacity=look.opacity, contrast_limits=[look.threshold, 1.0])
+            colours = heat_colormap(look.colormap, state)
+            if layer.colormap.name != colours.name:
+                layer.colormap = colours
 
     def _attend(self, organ: str) -> None:
         """Show the attention of an organ as soon as it is known; none for ``""``."""
@@ -227,6 +228,13 @@ def _centre(scan: Scan) -> list[float]:
     """RAS mm of the middle voxel."""
     middle = (np.array(scan.shape) - 1) // 2
     return [float(value) for value in transform(scan.affine, middle)]
+
+
+def _set(layer: Layer, **looks: object) -> None:
+    """Set what is not so yet: every change rebuilds shaders and pictures."""
+    for name, look in looks.items():
+        if getattr(layer, name) != look:
+            setattr(layer, name, look)
 
 
 def _same_grid(layer: Image, arguments: dict[str, Any]) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_ctvlp.ui.palette import organ_colour, organ_title
 
 _MOST = 7
+#: The bars are drawn this long after the heatmap they belong to, ms.
+DELAY_MS = 120
 
 
 class ShareChart(QWidget):
@@ -17,6 +20,11 @@ class ShareChart(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._canvas: Any = None
+        self._shares: dict[str, float] = {}
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(DELAY_MS)
+        self._timer.timeout.connect(self._show)
         self._note = QLabel("The share of the heatmap per anatomy will be shown here.")
         self._note.setWordWrap(True)
         self._box = QVBoxLayout(self)
@@ -25,7 +33,12 @@ class ShareChart(QWidget):
         self.setMinimumHeight(160)
 
     def show_shares(self, shares: dict[str, float]) -> None:
-        """Draw shares, each 0..1, keyed by organ."""
+        """Draw shares, each 0..1, keyed by organ; the heatmap is shown before them."""
+        self._shares = shares
+        self._timer.start()
+
+    def _show(self) -> None:
+        shares = self._shares
         self._note.setVisible(not shares)
         if self._canvas is not None:
             self._canvas.setVisible(bool(shares))

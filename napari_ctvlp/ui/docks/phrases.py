@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, FloatSpinBox
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
     QLabel,
     QLineEdit,
-    QProgressBar,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -18,10 +18,14 @@ from qtpy.QtWidgets import (
 
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.errors import CtvlpError
+from napari_ctvlp.ui.docks.bar import JobBar
 from napari_ctvlp.ui.docks.chart import ShareChart
 from napari_ctvlp.ui.palette import HEAT_MAPS
 from napari_ctvlp.ui.session import Look, Session, Study
 from napari_ctvlp.ui.words import parsed_words, peak_words, verdict_words
+
+#: A job that is over before this shows no progress bar, ms.
+PATIENCE_MS = 300
 
 
 class PhrasesDock(QWidget):
@@ -40,7 +44,10 @@ class PhrasesDock(QWidget):
         self.gate = QCheckBox("Search only where the phrase says")
         self.gate.setChecked(True)
         self.cancel_button = QPushButton("Cancel")
-        self.bar = QProgressBar()
+        self.bar = JobBar()
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.setInterval(PATIENCE_MS)
         self.parsed, self.gate_words = _words(), _words()
         self.verdict, self.peak = _words(), _words()
         self.jump = QPushButton("Jump")
@@ -50,6 +57,7 @@ class PhrasesDock(QWidget):
         self.edit.returnPressed.connect(self._ask)
         self.edit.textEdited.connect(self._parse)
         self.gate.toggled.connect(self._regate)
+        self._patience.timeout.connect(self._impatient)
         self.cancel_button.clicked.connect(self._cancel)
         self.jump.clicked.connect(self._jump)
         self.look.changed.connect(self._looked)
@@ -86,8 +94,12 @@ class PhrasesDock(QWidget):
             self.edit.setText(text)
             self._parse(text)
         study = self.session.study
-        waiting = study is not None and study.encoding is None
-        self.verdict.setText("Waits for the scan to be encoded ..." if waiting else "")
+        if study is not None and study.encoding is None:
+            self._wait("Waits for the scan to be encoded ...")
+
+    def _wait(self, words: str) -> None:
+        """Take the last answer away while a new one is worked on."""
+        self.verdict.setText(words)
         self.peak.setText("")
         self.jump.setEnabled(False)
 
@@ -130,11 +142,23 @@ class PhrasesDock(QWidget):
 
     def _jobs(self) -> None:
         jobs = list(self.session.jobs.values())
-        self.bar.setVisible(bool(jobs))
-        self.cancel_button.setVisible(bool(jobs))
-        if jobs:
-            self.bar.setValue(round(100 * jobs[-1].share))
-            self.bar.setFormat(f"{jobs[-1].kind} %p%")
+        if not jobs:
+            self._patience.stop()
+            self._show_bar(False)
+            return
+        self.bar.show_share(jobs[-1].share, jobs[-1].kind)
+        if self.bar.isHidden() and not self._patience.isActive():
+            self._patience.start()
+
+    def _impatient(self) -> None:
+        """Say that the answer takes its time."""
+        self._show_bar(True)
+        if "ground" in self.session.jobs:
+            self._wait("Looking ...")
+
+    def _show_bar(self, shown: bool) -> None:
+        self.bar.setVisible(shown)
+        self.cancel_button.setVisible(shown)
 
     def _failed(self, error: CtvlpError) -> None:
         self.verdict.setText(f"{error.found} {error.advice}")

@@ -8,20 +8,23 @@ from importlib.resources import files
 from typing import Any
 
 from magicgui import magicgui
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_ctvlp.errors import CtvlpError
+from napari_ctvlp.ui.docks.bar import JobBar
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Run, Study
 
+#: Reports of progress within this time are shown together, ms.
+SOON_MS = 100
 RESEARCH_USE = "For research only: not a medical device, not for diagnosis."
 _VERBS = {
     "segment": "Finding organs",
@@ -60,7 +63,7 @@ class RunDock(QWidget):
         self.scan_label.setWordWrap(True)
         self.form = _run_form(self.session.run)
         self.form.changed.connect(self._form_changed)
-        self.bar = QProgressBar()
+        self.bar = JobBar()
         self.state = QLabel("Ready.")
         self.state.setWordWrap(True)
         self.run_button = QPushButton("Run")
@@ -75,7 +78,11 @@ class RunDock(QWidget):
         self.layout_button.clicked.connect(lambda _=False: lay_out())
         self._arrange()
         self.session.study_changed.connect(self._study)
-        self.session.jobs_changed.connect(self._jobs)
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(SOON_MS)
+        self._soon.timeout.connect(self._jobs)
+        self.session.jobs_changed.connect(self._jobs_soon)
         self.session.failed.connect(self._failed)
         self._study(self.session.study)
         self._jobs()
@@ -141,18 +148,20 @@ class RunDock(QWidget):
         self.scan_label.setText("<br>".join(lines))
         self.state.setText("Ready.")
 
+    def _jobs_soon(self) -> None:
+        if not self._soon.isActive():
+            self._soon.start()
+
     def _jobs(self) -> None:
         jobs = list(self.session.jobs.values())
         self.cancel_button.setEnabled(bool(jobs))
         if not jobs:
-            self.bar.setRange(0, 100)
-            self.bar.setValue(0)
+            self.bar.show_share(0.0)
             if self.state.text().startswith(tuple(_VERBS.values())):
                 self.state.setText("Ready.")
             return
         job = jobs[-1]
-        self.bar.setRange(0, 100)
-        self.bar.setValue(round(100 * job.share))
+        self.bar.show_share(job.share)
         self.state.setText(f"{_VERBS.get(job.kind, job.kind)}: {job.stage}")
 
     def _failed(self, error: CtvlpError) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import QObject, QTimer
+from qtpy.QtWidgets import QWidget
+
+from napari_ctvlp.ui.calm import paint_later
 
 #: What a copy takes over from its original when it changes there.
 FOLLOWED = (
@@ -15,6 +18,8 @@ FOLLOWED = (
 )  # fmt: skip
 #: Changes within this time are passed on together, the latest wins.
 COALESCE_MS = 30
+#: A new layer is copied so much later, ms: each copy takes its time.
+LAYER_MS = 200
 
 
 class Clones(QObject):
@@ -26,16 +31,22 @@ class Clones(QObject):
     Parameters
     ----------
     source, target : ViewerModel
-    delay_ms : int
-        How long changes are collected; views with different delays do not stall the window
-        together.
+    canvas : QWidget, optional
+        Paints ``target``.
+    place : int
+        Views with different places take their turns apart and do not stall the window together.
     """
 
     def __init__(
-        self, source: ViewerModel, target: ViewerModel, delay_ms: int = COALESCE_MS
+        self,
+        source: ViewerModel,
+        target: ViewerModel,
+        canvas: QWidget | None = None,
+        place: int = 0,
     ) -> None:
         super().__init__()
-        self.source, self.target, self.delay_ms = source, target, delay_ms
+        self.source, self.target, self.canvas = source, target, canvas
+        self.delay_ms, self.layer_ms = COALESCE_MS * (1 + place), LAYER_MS * (1 + place)
         self._waiting: list[Layer] = []
         self.copies: dict[Layer, Layer] = {}
         self._changed: set[tuple[Layer, str]] = set()
@@ -73,11 +84,12 @@ class Clones(QObject):
 
     def _inserted(self, event: Any) -> None:
         self._waiting.append(event.value)
-        self._timer.start(self.delay_ms)
+        self._timer.start(self.layer_ms)
 
     def _add(self, layer: Layer) -> None:
         copy = Layer.create(*layer.as_layer_data_tuple())
         self.copies[layer] = copy
+        paint_later(self.canvas)
         self.target.layers.append(copy)
         for name in FOLLOWED:
             emitter = getattr(layer.events, name, None)
@@ -86,7 +98,8 @@ class Clones(QObject):
 
     def _note(self, event: Any) -> None:
         self._changed.add((event.source, event.type))
-        self._timer.start(self.delay_ms)
+        if not self._waiting:
+            self._timer.start(self.delay_ms)
 
     def _removed(self, event: Any) -> None:
         if event.value in self._waiting:

@@ -71,21 +71,23 @@ class Link(QObject):
         for model, _, _ in list(self.views):
             self.remove(model)
 
-    def spread(self) -> None:
-        """Bring slices and crosshairs of all views to the session's point."""
+    def spread(self, most: int | None = None) -> None:
+        """Bring slices and crosshairs of all views, or the ``most`` first, to the point."""
         point = self.session.point
         if point is None or self._busy:
             return
         screen = tuple(ras_to_screen(point).tolist())
         self._busy = True
         try:
-            for model, _, _ in self.views:
+            for model, _, _ in self.views[:most]:
                 if model.dims.ndim == 3:
                     _go(model, screen)
         finally:
             self._busy = False
 
     def _wanted(self, point: object) -> None:
+        """Move the main view now and the others a moment later, the latest wish only."""
+        self.spread(1)
         self._timer.start(COALESCE_MS)
 
     def _scrolled(self, event: Any) -> None:

@@ -16,10 +16,13 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSplitter, QVBoxLay
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.ui.layers import OVER, WINDOWS, noun_of
 from napari_ctvlp.ui.session import Point, Session
-from napari_ctvlp.ui.views.clones import COALESCE_MS, Clones
+from napari_ctvlp.ui.views.clones import Clones
 from napari_ctvlp.ui.views.keys import Keys
 from napari_ctvlp.ui.views.link import ORDERS, Link
 from napari_ctvlp.ui.views.readout import describe
+
+#: The placeholder stands this long before the first canvas is made, ms.
+FIRST_MS = 150
 
 
 class Planes(QWidget):
@@ -55,7 +58,7 @@ class Planes(QWidget):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.build)
-        self._timer.start(0)
+        self._timer.start(FIRST_MS)
 
     def build(self) -> None:
         """Open the next plane that is missing; nothing while the dock is not shown."""
@@ -122,7 +125,7 @@ class Planes(QWidget):
         super().showEvent(event)
         self.window().installEventFilter(self)
         if not self.canvases:
-            self._timer.start(0)
+            self._timer.start(FIRST_MS)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         """Close the canvases when their window closes (which hides it)."""
@@ -158,7 +161,7 @@ class Planes(QWidget):
         canvas.setMinimumHeight(150)
         self._place.addWidget(canvas)
         self.models[plane], self.canvases[plane] = model, canvas
-        clones = Clones(viewer, model, COALESCE_MS * (1 + len(self.clones)))
+        clones = Clones(viewer, model, canvas.canvas.native, len(self.clones))
         self.clones.append(clones)
         self._held += [clones, Keys(model, self.blink, self.set_window)]
         model.dims.order = ORDERS[plane] if model.dims.ndim == 3 else model.dims.order
