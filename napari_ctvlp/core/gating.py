@@ -11,6 +11,7 @@ from napari_ctvlp.core.encoding import TextVector
 from napari_ctvlp.core.geometry import Affine, spacing
 from napari_ctvlp.core.heatmap import Gate
 from napari_ctvlp.core.lexicon import matches, words
+from napari_ctvlp.core.lobes import lobe_field, lobe_of
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.regions import region, side_of
 from napari_ctvlp.core.vocabulary import Place, concepts, findings, places
@@ -37,7 +38,12 @@ def allowed_field(
     if side:
         left = side_of(anatomy, shape, affine)
         allowed = allowed & ((left > 0) if side == "left" else (left < 0))
-    return Gate(bool(side or names), side, names, _sentence(names, side)), allowed
+    lobe = lobe_of(phrase)
+    slab = lobe_field(lobe, side, anatomy, shape, affine) if lobe else None
+    if slab is not None:
+        allowed = allowed & slab
+    words = _sentence(names, side, lobe if slab is not None else "")
+    return Gate(bool(side or names), side, names, words), allowed
 
 
 def main_concept(vector: TextVector) -> str:
@@ -97,10 +103,11 @@ def _grown(mask: Mask, affine: Affine, margin_mm: float) -> Mask:
     return np.asarray(ndimage.binary_dilation(mask, iterations=cells))
 
 
-def _sentence(names: tuple[str, ...], side: str) -> str:
+def _sentence(names: tuple[str, ...], side: str, lobe: str) -> str:
     if not names and not side:
         return "The whole field of view was searched."
     titles = [_FIELDS.get(n) or places()[n].title for n in names] or ["field of view"]
     where = " and ".join(titles)
     half = f"patient's {side} half of the " if side else ""
-    return f"Only the {half}{where} was searched."
+    part = f", and of it roughly the {lobe} (a plane stands for the fissure)" if lobe else ""
+    return f"Only the {half}{where} was searched{part}."
