@@ -184,10 +184,7 @@ def ground(
 
     card = store.card(model)
     chosen = compute.choose(device, card)
-    found = anatomy or segment(scan, device=device, progress=part(progress, 0.0, 0.4))
-    tokens = encoding or encode(
-        scan, found, model, device=device, progress=part(progress, 0.4, 0.9)
-    )
+    found, tokens = _looked_at(scan, anatomy, encoding, model, device, progress)
     parsed = parse(phrase) if parser else Phrase(phrase, phrase)
     progress(0.9, "phrase")
     (vector,) = _encoder(model, chosen).embed([parsed.query])
@@ -235,10 +232,7 @@ def score(
     >>> from napari_ctvlp import open_scan, score
     >>> max(score(open_scan("chest.nii.gz")).rows, key=lambda row: row.margin)  # doctest: +SKIP
     """
-    found = anatomy or segment(scan, device=device, progress=part(progress, 0.0, 0.4))
-    tokens = encoding or encode(
-        scan, found, model, device=device, progress=part(progress, 0.4, 0.9)
-    )
+    found, tokens = _looked_at(scan, anatomy, encoding, model, device, progress)
     progress(0.9, "scores")
     return _encoder(model, compute.choose(device, store.card(model))).score(tokens, found)
 
@@ -277,6 +271,22 @@ def forget() -> None:
     cache.forget_memory()
     _load.cache_clear()
     _embed_neutral.cache_clear()
+
+
+def _looked_at(
+    scan: Scan,
+    anatomy: AnatomyMap | None,
+    encoding: Encoding | None,
+    model: str,
+    device: str,
+    progress: Progress,
+) -> tuple[AnatomyMap, Encoding]:
+    """Return anatomy and encoding of a scan, computing what was left out."""
+    found = anatomy or segment(scan, device=device, progress=part(progress, 0.0, 0.4))
+    tokens = encoding or encode(
+        scan, found, model, device=device, progress=part(progress, 0.4, 0.9)
+    )
+    return found, tokens
 
 
 def _kept(key: str, run: Callable[[], Noun], progress: Progress) -> Noun:
