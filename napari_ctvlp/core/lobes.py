@@ -48,13 +48,10 @@ def lobe_field(
     ndarray, shape (i, p, 1), bool, or None
         None when a lung is missing or cut: its box would say nothing.
     """
-    lungs = [f"lung_{one}" for one in ("left", "right") if side in ("", one)]
+    lungs = tuple(f"lung_{one}" for one in ("left", "right") if side in ("", one))
     if not all(anatomy.has(name) and anatomy.by_name[name].complete for name in lungs):
         return None
-    lung = anatomy.mask(lungs)
-    ends = [np.flatnonzero(lung.any(axis=other))[[0, -1]] for other in ((1, 2), (0, 2))]
-    corners = [[ends[0][n], ends[1][n], 0] for n in (0, 1)]
-    low, high = ras_to_screen(transform(anatomy.affine, corners))[:, :2]
+    low, high = _box(anatomy, lungs)
     cells = np.zeros((max(shape), 3))
     cells[:, 0] = cells[:, 1] = np.arange(max(shape))
     at = ras_to_screen(transform(affine, cells))
@@ -62,3 +59,14 @@ def lobe_field(
     depth = ((at[: shape[1], 1] - low[1]) / (high[1] - low[1]))[None, :, None]
     below = (height - START + SLOPE * depth) / np.hypot(*(np.array([1.0, SLOPE]) / (high - low)))
     return np.asarray(LOBES[lobe] * below > -MARGIN_MM)
+
+
+def _box(anatomy: AnatomyMap, lungs: tuple[str, ...]) -> NDArray[np.float64]:
+    """Return the first and last (I, P) mm of lungs, shape (2, 2); worked out once per anatomy."""
+    kept: dict[tuple[str, ...], NDArray[np.float64]] = vars(anatomy).setdefault("_lung_boxes", {})
+    if lungs not in kept:
+        lung = anatomy.mask(lungs)
+        ends = [np.flatnonzero(lung.any(axis=other))[[0, -1]] for other in ((1, 2), (0, 2))]
+        corners = [[ends[0][n], ends[1][n], 0] for n in (0, 1)]
+        kept[lungs] = ras_to_screen(transform(anatomy.affine, corners))[:, :2]
+    return kept[lungs]
