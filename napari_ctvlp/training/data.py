@@ -21,13 +21,15 @@ from napari_ctvlp.models.protocol import Compute
 #: Anatomy classes of a voxel, in the order of the packed label.
 CLASSES = (
     "air", "lungs", "vessel", "trachea", "heart", "aorta", "liver", "spleen", "kidney",
-    "stomach", "oesophagus", "bone", "soft_tissue", "unknown",
+    "stomach", "oesophagus", "bone", "soft_tissue", "unknown", "gallbladder", "pancreas", "colon",
+    "small_bowel", "bladder", "vertebra", "rib",
 )  # fmt: skip
 #: Organ ids (TotalSegmentator numbering) of the classes that need a labelled CT.
 ORGAN_IDS = {
     "heart": (51,), "aorta": (52,), "liver": (5,), "spleen": (1,), "kidney": (2, 3),
-    "stomach": (6,), "oesophagus": (15,), "trachea": (16,),
-    "bone": (*range(25, 51), *range(69, 79), *range(91, 117)),
+    "stomach": (6,), "oesophagus": (15,), "trachea": (16,), "gallbladder": (4,), "pancreas": (7,),
+    "colon": (20,), "small_bowel": (18, 19), "bladder": (21,), "vertebra": tuple(range(25, 51)),
+    "rib": (*range(92, 116),), "bone": (*range(69, 79), 91, 116),
 }  # fmt: skip
 SIDE_SHIFT, FLAG_SHIFT = 5, 7
 #: Flags: no finding may be said of the voxel; a real tumour (weak label); emphysema unknown.
@@ -54,6 +56,8 @@ class Case:
         True when thick dense tissue in the lungs may be a real, unlabelled finding.
     ignore_mm : tuple of (R, A, S, radius)
         Balls in RAS mm where a real finding was seen but not drawn.
+    role : str
+        ``"train"``, ``"validation"`` or ``"calibration"``.
     """
 
     name: str
@@ -63,6 +67,7 @@ class Case:
     enhanced: bool = False
     unknown_findings: bool = True
     ignore_mm: tuple[tuple[float, float, float, float], ...] = ()
+    role: str = "train"
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ class Chest:
         Class + (side << 5) + (flags << 7); side 1 left, 2 right, 0 neither.
     affine : ndarray, shape (4, 4)
     box : ChestBox
+    ids : ndarray, shape (i, p, l), uint8, optional
+        Organ ids in TotalSegmentator numbering, 0 where nothing is labelled.
     """
 
     case: Case
@@ -90,6 +97,7 @@ class Chest:
     labels: NDArray[np.int16]
     affine: Affine
     box: ChestBox
+    ids: NDArray[np.uint8] | None = None
 
     def save(self, path: Path) -> None:
         """Write one compressed ``.npz``."""
@@ -99,6 +107,7 @@ class Chest:
             lung_mm=self.lung_mm,
             body_mm=self.body_mm,
             labels=self.labels,
+            ids=np.zeros(self.hu.shape, np.uint8) if self.ids is None else self.ids,
             affine=self.affine,
             box=np.stack([self.box.centre, self.box.half]),
             case=np.array(json.dumps(self.case.__dict__)),
@@ -112,13 +121,15 @@ class Chest:
             box = ChestBox(*file["box"])
             names = ("hu", "lung_mm", "body_mm", "labels", "affine")
             hu, lung, body, labels, affine = (file[name] for name in names)
-        return Chest(case, hu, lung, body, labels, affine, box)
+            ids = file.get("ids")
+        return Chest(case, hu, lung, body, labels, affine, box, ids)
 
 
-def cases() -> list[Case]:
-    """Return the training CTs the shipped weights were made from."""
+def cases(role: str = "") -> list[Case]:
+    """Return the CTs the shipped weights were made with, all or those of one role."""
     text = Path(__file__).with_name("cases.toml").read_text(encoding="utf-8")
-    return [Case(**row) for row in tomllib.loads(text)["case"]]
+    rows = [Case(**row) for row in tomllib.loads(text)["case"]]
+    return [case for case in rows if role in ("", case.role)]
 
 
 def read_ipl(path: Path) -> tuple[NDArray[Any], Affine]:
@@ -130,7 +141,7 @@ def read_ipl(path: Path) -> tuple[NDArray[Any], Affine]:
     return to_ipl(array, np.asarray(image.affine, dtype=np.float64))  # type: ignore[attr-defined]
 
 
-def prepare(case: Case, root: Path) -> Chest:
+def prepare(case: Case, root: Path, organs: Path | None = None) -> Chest:
     """Resample, segment and label one training CT.
 
     Parameters
@@ -138,6 +149,9 @@ def prepare(case: Case, root: Path) -> Chest:
     case : Case
     root : Path
         Folder that holds ``case.folder``.
+    organs : Path, optional
+        Folder of organ maps made by a segmenter, ``<case name>.nii.gz``, TotalSegmentator ids;
+        used where the case has no map of its own. Their 0 says nothing of a voxel.
     """
     from napari_ctvlp.models.segmenters.classical import ClassicalSegmenter
 
@@ -147,10 +161,12 @@ def prepare(case: Case, root: Path) -> Chest:
     stored = np.asarray(hu, dtype=np.int16)
     scan = Scan(stored, affine, Source((folder / "ct.nii.gz",), shape, affine), ScanMeta())
     anatomy = ClassicalSegmenter().segment(scan, compute=Compute())
-    return assemble(case, scan, anatomy, folder)
+    return assemble(case, scan, anatomy, folder, organs)
 
 
-def assemble(case: Case, scan: Scan, anatomy: AnatomyMap, folder: Path) -> Chest:
+def assemble(
+    case: Case, scan: Scan, anatomy: AnatomyMap, folder: Path, organs: Path | None = None
+) -> Chest:
     """Build the chest from a scan, its anatomy and the label files in ``folder``."""
     hu, affine = to_grid(scan)
     coarse = resample(
@@ -164,17 +180,18 @@ def assemble(case: Case, scan: Scan, anatomy: AnatomyMap, folder: Path) -> Chest
     lungs = side > 0
     classes = _classes(hu, lungs, airway, body, coarse == names.get("bones", -1))
     flags = _flags(case, hu, lungs, affine, folder)
+    ids = _organ_ids(case, folder, organs, hu.shape, affine)
     if case.organs:
-        _add_organs(classes, lungs, folder / "organs.nii.gz", affine)
+        classes[classes == CLASSES.index("unknown")] = CLASSES.index("soft_tissue")
+    _add_organs(classes, ids, lungs)
     packed = classes.astype(np.int16) + (side << SIDE_SHIFT) + (flags << FLAG_SHIFT)
     inside = ndimage.distance_transform_edt(lungs) if lungs.any() else np.zeros(hu.shape)
     outside = ndimage.distance_transform_edt(~lungs) if lungs.any() else np.full(hu.shape, 50.0)
     lung_mm = np.clip(2 * (inside - outside), -100, 100).astype(np.int8)
     depth = np.clip(body_depth(body, 2.0), 0, 250).astype(np.uint8)
     box = box_of(left | right if (left | right).any() else body, affine)
-    return Chest(
-        case, np.round(hu).astype(np.int16), lung_mm, depth, packed.astype(np.int16), affine, box
-    )
+    rounded = np.round(hu).astype(np.int16)
+    return Chest(case, rounded, lung_mm, depth, packed.astype(np.int16), affine, box, ids)
 
 
 def closing(mask: NDArray[np.bool_], radius_mm: float) -> NDArray[np.bool_]:
@@ -228,15 +245,25 @@ def _classes(
     return classes
 
 
+def _organ_ids(
+    case: Case, folder: Path, organs: Path | None, shape: tuple[int, ...], affine: Affine
+) -> NDArray[np.uint8]:
+    """Read the case's own organ map, else that of a segmenter, else nothing."""
+    path = folder / "organs.nii.gz"
+    if not case.organs and organs is not None:
+        path = organs / f"{case.name}.nii.gz"
+    if not path.exists():
+        return np.zeros(shape, np.uint8)
+    array, source = read_ipl(path)
+    return resample(np.asarray(array, np.uint8), source, shape, affine, order=0)
+
+
 def _add_organs(
-    classes: NDArray[np.uint8], lungs: NDArray[np.bool_], path: Path, affine: Affine
+    classes: NDArray[np.uint8], ids: NDArray[np.uint8], lungs: NDArray[np.bool_]
 ) -> None:
     """Write the labelled organs over the rough classes, in place."""
-    array, source = read_ipl(path)
-    organs = resample(np.asarray(array, np.uint8), source, classes.shape, affine, order=0)
-    classes[classes == CLASSES.index("unknown")] = CLASSES.index("soft_tissue")
-    for name, ids in ORGAN_IDS.items():
-        classes[np.isin(organs, ids) & ~lungs] = CLASSES.index(name)
+    for name, numbers in ORGAN_IDS.items():
+        classes[np.isin(ids, numbers) & ~lungs] = CLASSES.index(name)
 
 
 def _flags(

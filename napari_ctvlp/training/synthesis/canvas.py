@@ -9,12 +9,54 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from napari_ctvlp.training.data import CLASSES
+
 #: Findings in the order of the concept table; label n + 1 on the canvas.
 FINDINGS = (
     "nodule", "mass", "cavity", "calcified_nodule", "consolidation", "ground_glass", "effusion",
     "pneumothorax", "emphysema", "atelectasis", "fibrosis", "pleural_thickening", "lymph_node",
+    "bronchiectasis", "pericardial_effusion", "coronary_calcification", "aortic_calcification",
+    "aortic_aneurysm", "hiatal_hernia", "liver_cyst", "liver_metastasis", "steatosis",
+    "kidney_cyst", "kidney_stone", "hydronephrosis", "gallstone", "splenomegaly", "ascites",
+    "lytic_lesion", "sclerotic_lesion", "vertebral_fracture",
 )  # fmt: skip
+#: Anatomies of reports and of pooling by organ; number n + 1 on a token map.
+ANATOMIES = (
+    "lung_left", "lung_right", "mediastinum", "heart", "aorta", "oesophagus", "liver",
+    "gallbladder", "spleen", "pancreas", "stomach", "kidney_left", "kidney_right", "abdomen",
+    "bones",
+)  # fmt: skip
+#: Number of an anatomy class on the canvas.
+CODE = {name: number for number, name in enumerate(CLASSES)}
 VOXEL_MM = 2.0
+
+
+@dataclass(frozen=True)
+class Painted:
+    """What a painter put on the canvas.
+
+    Attributes
+    ----------
+    finding : str
+        Concept name.
+    organ : str
+        One of ``ANATOMIES``.
+    side : str
+        ``"left"``, ``"right"`` or ``""``.
+    size_mm : float
+        Largest diameter of the labelled voxels; NaN for diffuse findings.
+    place : str
+        ``"apical"``, ``"upper"``, ``"middle"``, ``"lower"``, ``"basal"``, ``"hilar"`` or ``""``.
+    traits : tuple of str
+        What else is true of it: ``"spiculated"``, ``"honeycombing"``, ...
+    """
+
+    finding: str
+    organ: str
+    side: str = ""
+    size_mm: float = math.nan
+    place: str = ""
+    traits: tuple[str, ...] = ()
 
 
 class Chance:
@@ -23,11 +65,17 @@ class Chance:
     Parameters
     ----------
     seed : int
-        Everything drawn follows from it.
+        Everything drawn follows from it (and, for fields, from the kind of device).
+    device : torch.device or str
+        Where fields are made.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
         self.generator = torch.Generator().manual_seed(seed)
+        self.fields = self.generator
+        if self.device.type != "cpu":
+            self.fields = torch.Generator(self.device).manual_seed(seed)
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         """Draw from U(low, high)."""
@@ -47,7 +95,7 @@ class Chance:
 
     def normal(self, *shape: int) -> Tensor:
         """Draw standard normals."""
-        return torch.randn(shape, generator=self.generator)
+        return torch.randn(shape, generator=self.fields, device=self.device)
 
     def pick(self, weights: list[float]) -> int:
         """Draw an index with the given relative weights."""
@@ -71,8 +119,14 @@ class Chance:
 
     def rotation(self) -> Tensor:
         """Draw a random rotation, shape (3, 3)."""
-        q: Tensor = torch.linalg.qr(self.normal(3, 3))[0]
-        return q
+        q: Tensor = torch.linalg.qr(torch.randn(3, 3, generator=self.generator))[0]
+        return q.to(self.device)
+
+    def direction(self, *stretch: float) -> Tensor:
+        """Draw a unit vector, shape (3,), longer along axes of a larger ``stretch``."""
+        way = torch.randn(3, generator=self.generator) * torch.tensor(stretch or (1.0, 1.0, 1.0))
+        unit: Tensor = functional.normalize(way, dim=0).to(self.device)
+        return unit
 
 
 @dataclass
@@ -94,6 +148,10 @@ class Canvas:
         0, or 1 + index of the painted finding.
     free : Tensor, bool
         False where a real finding may be: nothing is centred there.
+    up : Tensor, optional
+        Position from head to foot in half heights of the lung box, negative at the top.
+    ids : Tensor, uint8, optional
+        Organ ids in TotalSegmentator numbering, mirrored with the crop; 0 where unknown.
     """
 
     hu: Tensor
@@ -103,6 +161,8 @@ class Canvas:
     across: Tensor
     found: Tensor
     free: Tensor
+    up: Tensor | None = None
+    ids: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -115,6 +175,16 @@ class Canvas:
         self.hu[where] += alpha * (hu - self.hu[where])
         if name:
             self.found[where][alpha > 0.5] = FINDINGS.index(name) + 1
+
+    def mask(self, *names: str) -> Tensor:
+        """Voxels of one or more anatomy classes."""
+        masks = [self.anatomy == CODE[name] for name in names]
+        return torch.stack(masks).any(dim=0) if len(masks) > 1 else masks[0]
+
+    @property
+    def lung(self) -> Tensor:
+        """The lungs as filled before painting, bool."""
+        return self.side > 0
 
     def spot(self, mask: Tensor, dice: Chance) -> tuple[int, int, int] | None:
         """Draw a voxel of ``mask`` that is free, or None."""
@@ -161,14 +231,13 @@ def blob(
 ) -> Blob:
     """Make an irregular ellipsoid, cut to the canvas."""
     radii = torch.tensor([radius_mm / VOXEL_MM * dice.uniform(*axes) for _ in range(3)])
+    least = float(radii.min())
     reach = int(float(radii.max()) * (1.5 + irregular + 0.6 * spikes)) + 3
     where = tuple(
         slice(max(0, c - reach), min(n, c + reach + 1))
         for c, n in zip(centre, canvas.shape, strict=True)
     )
-    ranges = [torch.arange(s.start, s.stop) - c for s, c in zip(where, centre, strict=True)]
-    offset = torch.stack(torch.meshgrid(*ranges, indexing="ij"), dim=-1).float()
-    scaled = offset @ dice.rotation() / radii
+    scaled = offsets(where, centre, dice) @ dice.rotation() / radii.to(dice.device)
     distance = scaled.norm(dim=-1)
     shape = tuple(distance.shape)
     distance = distance * (1 + irregular * dice.noise(shape, max(4.0, 0.9 * radius_mm)))
@@ -176,4 +245,22 @@ def blob(
         rays = functional.normalize(dice.normal(dice.integer(8, 18), 3), dim=1)
         aligned = (functional.normalize(scaled, dim=-1) @ rays.T).amax(dim=-1)
         distance = distance / (1 + dice.uniform(0.35, 0.9) * ((aligned - 0.9) / 0.1).clamp(0, 1))
-    return Blob(where, distance, float(radii.min()))
+    return Blob(where, distance, least)
+
+
+def offsets(where: tuple[slice, ...], centre: tuple[float, float, float], dice: Chance) -> Tensor:
+    """Vectors in voxels from ``centre`` to the voxels of a box, shape (..., 3)."""
+    ranges = [
+        torch.arange(s.start, s.stop, device=dice.device) - c
+        for s, c in zip(where, centre, strict=True)
+    ]
+    return torch.stack(torch.meshgrid(*ranges, indexing="ij"), dim=-1).float()
+
+
+def around(canvas: Canvas, centre: tuple[int, int, int], reach: int) -> tuple[slice, slice, slice]:
+    """Return the box within ``reach`` voxels of a voxel, cut to the canvas."""
+    i, p, l = (  # noqa: E741 - the axis is called L
+        slice(max(0, c - reach), min(n, c + reach + 1))
+        for c, n in zip(centre, canvas.shape, strict=True)
+    )
+    return i, p, l

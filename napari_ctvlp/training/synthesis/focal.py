@@ -1,143 +1,126 @@
-"""Findings with a place of their own: nodules, masses, cavities, calcifications, nodes."""
+"""Findings with a place of their own in the chest: nodules, masses, cavities, nodes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from napari_ctvlp.training.synthesis.canvas import Blob, Canvas, Chance, blob
-
-BONE, VESSEL = 11, 2
-#: Classes where mediastinal fat may lie: soft tissue and unknown.
-SOFT = (12, 13)
+from napari_ctvlp.training.synthesis.canvas import CODE, Blob, Canvas, Chance, Painted, blob
+from napari_ctvlp.training.synthesis.truth import tell
 
 
-def nodule(canvas: Canvas, dice: Chance) -> bool:
-    """Paint a nodule of 3 to 15 mm radius: solid or part-solid, smooth or spiculated."""
-    radius = dice.log_uniform(3.2, 15.0)
+def nodule(canvas: Canvas, dice: Chance) -> Painted | None:
+    """Paint a nodule of 4 to 30 mm: solid, part-solid or ground glass, smooth or spiculated.
+
+    Diameters are log-uniform, so that as many lie below 10 mm as above.
+    """
+    radius = dice.log_uniform(2.2, 14.0)
     centre = canvas.spot(_nodule_place(canvas, dice), dice)
     if centre is None:
-        return False
-    spiky = radius > 6 and dice.chance(0.35)
-    shape = blob(canvas, centre, radius, dice, irregular=dice.uniform(0.03, 0.22), spikes=spiky)
-    value = dice.uniform(-250, 0) if dice.chance(0.15) else dice.uniform(-10, 110)
-    _solid(canvas, "nodule", shape, value, dice, dice.uniform(0.45, 0.9))
-    return True
-
-
-def calcified_nodule(canvas: Canvas, dice: Chance) -> bool:
-    """Paint a nodule with calcium: 220 to 900 HU."""
-    centre = canvas.spot(_nodule_place(canvas, dice), dice)
-    if centre is None:
-        return False
-    shape = blob(canvas, centre, dice.log_uniform(3.4, 10.0), dice)
-    value = dice.log_uniform(280, 950)
-    _solid(canvas, "calcified_nodule", shape, value, dice, dice.uniform(0.45, 0.7))
-    return True
-
-
-def mass(canvas: Canvas, dice: Chance) -> bool:
-    """Paint a mass of 16 to 44 mm radius, some with a necrotic core, a haze or spicules."""
-    kind = dice.pick([1.0, 1.0, 1.2])
-    depth = canvas.lung_mm
+        return None
+    spiky = radius > 5 and dice.chance(0.35)
+    rough = dice.uniform(0.03, 0.24)
+    shape = blob(canvas, centre, radius, dice, irregular=rough, spikes=spiky)
+    kind = dice.pick([0.74, 0.13, 0.13]) if radius > 3.5 else 0
     if kind == 0:
-        place = depth > 6
-    elif kind == 1:
-        place = (depth > -6) & (depth < 8)
+        _solid(canvas, "nodule", shape, dice.uniform(-10, 110), dice)
     else:
-        place = (depth > -14) & (depth < 14) & (canvas.across.abs() < 0.5)
-    centre = canvas.spot(place & (canvas.anatomy != BONE), dice)
+        _subsolid(canvas, shape, dice, core=kind == 1)
+    margin = "spiculated" if spiky else "lobulated" if rough > 0.17 else "smooth"
+    return _told(canvas, "nodule", shape, (("solid", "part-solid", "ground-glass")[kind], margin))
+
+
+def calcified_nodule(canvas: Canvas, dice: Chance) -> Painted | None:
+    """Paint a nodule with calcium: 400 to 1000 HU before its edge mixes with lung."""
+    centre = canvas.spot(_nodule_place(canvas, dice), dice)
     if centre is None:
-        return False
-    radius, rough = dice.log_uniform(16, 44), dice.uniform(0.08, 0.3)
+        return None
+    shape = blob(canvas, centre, dice.log_uniform(3.2, 10.0), dice)
+    _solid(canvas, "calcified_nodule", shape, dice.log_uniform(400, 1000), dice)
+    return _told(canvas, "calcified_nodule", shape, ("calcified",))
+
+
+def mass(canvas: Canvas, dice: Chance) -> Painted | None:
+    """Paint a mass of 32 to 80 mm, some with a necrotic core, a haze or spicules."""
+    centre = canvas.spot(_mass_place(canvas, dice), dice)
+    if centre is None:
+        return None
+    radius, rough = dice.log_uniform(16, 40), dice.uniform(0.08, 0.3)
     spiky = dice.chance(0.5)
-    shape = blob(canvas, centre, radius, dice, axes=(0.7, 1.35), irregular=rough, spikes=spiky)
+    shape = blob(canvas, centre, radius, dice, axes=(0.75, 1.3), irregular=rough, spikes=spiky)
     if dice.chance(0.25):
         _haze(canvas, shape, dice)
-    alpha = _spare_bone(canvas, shape, shape.soft(dice.uniform(0.6, 1.6)))
-    value = dice.uniform(5, 85) + _texture(shape, dice)
+    alpha = spare_bone(canvas, shape, shape.soft(dice.uniform(0.6, 1.6)))
+    value = dice.uniform(5, 85) + texture(shape, dice)
+    traits = ["spiculated" if spiky else "lobulated" if rough > 0.17 else "smooth"]
     if dice.chance(0.4):
         core = torch.sigmoid((dice.uniform(0.45, 0.75) - shape.distance) * 8)
         value = value + core * (dice.uniform(0, 25) - value)
+        traits.append("necrotic")
     canvas.paint("mass", shape.where, alpha, value)
-    return True
+    return _told(canvas, "mass", shape, tuple(traits))
 
 
-def cavity(canvas: Canvas, dice: Chance) -> bool:
+def cavity(canvas: Canvas, dice: Chance) -> Painted | None:
     """Paint a cavity: a soft wall around air, some with a fluid level."""
-    radius = dice.log_uniform(10, 36)
+    radius = dice.log_uniform(8, 36)
     centre = canvas.spot(canvas.lung_mm > 4, dice)
     if centre is None:
-        return False
+        return None
     shape = blob(canvas, centre, radius, dice, irregular=dice.uniform(0.05, 0.2))
-    value = dice.uniform(0, 70) + _texture(shape, dice)
+    value = dice.uniform(0, 70) + texture(shape, dice)
     inner = dice.uniform(0.45, 0.85)
     shift = shape.distance + 0.12 * dice.noise(tuple(shape.distance.shape), radius)
     hollow = torch.sigmoid((inner - shift) * shape.radius / 0.6)
     inside = torch.full_like(hollow, dice.uniform(-1000, -850))
+    traits = ["thin-walled" if inner > 0.75 else "thick-walled"]
     if dice.chance(0.3):
-        rows = torch.arange(hollow.shape[1]).view(1, -1, 1)
-        back = rows > hollow.shape[1] * dice.uniform(0.5, 0.65)
+        level = dice.uniform(0.5, 0.65)
+        rows = torch.arange(hollow.shape[1], device=hollow.device).view(1, -1, 1)
+        back = rows > hollow.shape[1] * level
         inside = torch.where(back.expand_as(inside), dice.uniform(0, 30), inside)
+        traits.append("fluid level")
     value = value + hollow * (inside - value)
-    alpha = _spare_bone(canvas, shape, shape.soft(dice.uniform(0.5, 1.0)))
+    alpha = spare_bone(canvas, shape, shape.soft(dice.uniform(0.5, 1.0)))
     canvas.paint("cavity", shape.where, alpha, value)
-    return True
+    return _told(canvas, "cavity", shape, tuple(traits))
 
 
-def lymph_node(canvas: Canvas, dice: Chance) -> bool:
-    """Paint an enlarged node of 5 to 14 mm radius into mediastinal fat."""
-    fat = (canvas.hu > -130) & (canvas.hu < -40) & (canvas.side == 0)
-    soft = (canvas.anatomy == SOFT[0]) | (canvas.anatomy == SOFT[1])
-    place = fat & soft & (canvas.across.abs() < 0.42) & (canvas.lung_mm > -36)
+def lymph_node(canvas: Canvas, dice: Chance) -> Painted | None:
+    """Paint an enlarged node of 10 to 30 mm into mediastinal fat or beside a hilum."""
+    hilar = dice.chance(0.35)
+    near_root = canvas.across.abs() < 0.5
+    if hilar:
+        large = functional.avg_pool3d(canvas.mask("vessel").float()[None, None], 5, 1, 2)[0, 0]
+        place = (large > 0.5) & near_root & (canvas.lung_mm < 22)
+    else:
+        fat = (canvas.hu > -130) & (canvas.hu < -40) & ~canvas.lung
+        place = fat & canvas.mask("soft_tissue", "unknown") & near_root & (canvas.lung_mm > -36)
+    if canvas.up is not None:
+        place = place & (canvas.up < 0.7) & (canvas.up > -1.1)
     centre = canvas.spot(place, dice)
     if centre is None:
-        return False
+        return None
     shape = blob(canvas, centre, dice.log_uniform(5, 14), dice, axes=(0.75, 1.3))
-    alpha = shape.soft(dice.uniform(0.5, 0.9)) * (canvas.side[shape.where] == 0)
-    alpha = alpha * (canvas.anatomy[shape.where] != BONE)
-    canvas.paint("lymph_node", shape.where, alpha, dice.uniform(20, 80) + _texture(shape, dice))
-    return True
+    alpha = spare_bone(canvas, shape, shape.soft(dice.uniform(0.5, 0.9)))
+    if not hilar:
+        alpha = alpha * ~canvas.lung[shape.where]
+    canvas.paint("lymph_node", shape.where, alpha, dice.uniform(20, 80) + texture(shape, dice))
+    place_name = "hilar" if hilar else "mediastinal"
+    return tell(canvas, "lymph_node", "mediastinum", alpha > 0.5, shape.where, place=place_name)
 
 
-def healthy_patch(canvas: Canvas, dice: Chance) -> bool:
-    """Copy healthy lung over healthy lung with the soft edge of a nodule: no finding."""
-    centre = canvas.spot(canvas.lung_mm > 8, dice)
-    other = canvas.spot((canvas.lung_mm > 8) & (canvas.anatomy != VESSEL), dice)
-    if centre is None or other is None:
-        return False
-    shape = blob(canvas, centre, dice.log_uniform(3.6, 24), dice)
-    source = tuple(
-        slice(o - c + s.start, o - c + s.stop)
-        for o, c, s in zip(other, centre, shape.where, strict=True)
-    )
-    fits = all(s.start >= 0 and s.stop <= n for s, n in zip(source, canvas.shape, strict=True))
-    if not fits or bool(canvas.found[shape.where].any() or canvas.found[source].any()):
-        return False
-    healthy = canvas.lung_mm[source] > 3
-    alpha = shape.soft(dice.uniform(0.45, 0.9)) * healthy * (canvas.lung_mm[shape.where] > 3)
-    canvas.paint("", shape.where, alpha, canvas.hu[source].clone())
-    return True
+def texture(shape: Blob, dice: Chance) -> Tensor:
+    """Noise of SD 5 to 25 HU."""
+    return dice.uniform(5, 25) * dice.noise(tuple(shape.distance.shape), dice.uniform(3, 8))
 
 
-def tube(canvas: Canvas, dice: Chance) -> bool:
-    """Paint a vessel-like tube into a lung: a hard negative for nodules."""
-    centre = canvas.spot(canvas.lung_mm > 5, dice)
-    if centre is None:
-        return False
-    radius = dice.uniform(2.0, 5.6)
-    shape = blob(canvas, centre, radius * dice.uniform(4.5, 9.0) / 2, dice, axes=(1.0, 1.0))
-    ranges = [torch.arange(s.start, s.stop) - c for s, c in zip(shape.where, centre, strict=True)]
-    offset = torch.stack(torch.meshgrid(*ranges, indexing="ij"), dim=-1).float()
-    axis = dice.rotation()
-    bend = dice.uniform(-0.03, 0.03)
-    along = offset @ axis[0]
-    across = torch.stack([offset @ axis[1] + bend * along**2, offset @ axis[2]]).norm(dim=0)
-    alpha = torch.sigmoid((radius / 2 - across) / 0.5) * shape.soft(0.8)
-    alpha = alpha * (canvas.lung_mm[shape.where] > 0)
-    canvas.paint("", shape.where, alpha, dice.uniform(10, 80))
-    canvas.anatomy[shape.where][alpha > 0.5] = VESSEL
-    return True
+def spare_bone(canvas: Canvas, shape: Blob, alpha: Tensor) -> Tensor:
+    """Leave bone unpainted."""
+    part = canvas.anatomy[shape.where]
+    bone = (part == CODE["bone"]) | (part == CODE["rib"]) | (part == CODE["vertebra"])
+    return alpha * ~bone
 
 
 def _nodule_place(canvas: Canvas, dice: Chance) -> Tensor:
@@ -147,26 +130,49 @@ def _nodule_place(canvas: Canvas, dice: Chance) -> Tensor:
     if kind == 1:
         return lung & (canvas.lung_mm < 8)
     if kind == 2:
-        vessel = (canvas.anatomy == VESSEL).float()[None, None]
-        near = torch.nn.functional.max_pool3d(vessel, 5, 1, 2)[0, 0] > 0
-        return lung & near & (canvas.anatomy != VESSEL)
+        vessel = canvas.mask("vessel")
+        near = functional.max_pool3d(vessel.float()[None, None], 5, 1, 2)[0, 0] > 0
+        return lung & near & ~vessel
     if kind == 3:
         return lung & (canvas.across.abs() < 0.5)
     return lung
 
 
-def _solid(canvas: Canvas, name: str, shape: Blob, value: float, dice: Chance, edge: float) -> None:
-    alpha = _spare_bone(canvas, shape, shape.soft(edge))
-    canvas.paint(name, shape.where, alpha, value + _texture(shape, dice))
+def _mass_place(canvas: Canvas, dice: Chance) -> Tensor:
+    """In the lung, on the pleura or at the root of the lung."""
+    kind, depth = dice.pick([1.0, 1.0, 1.2]), canvas.lung_mm
+    if kind == 0:
+        place = depth > 6
+    elif kind == 1:
+        place = (depth > -6) & (depth < 8)
+    else:
+        place = (depth > -14) & (depth < 14) & (canvas.across.abs() < 0.5)
+    return place & ~canvas.mask("bone", "rib", "vertebra")
 
 
-def _texture(shape: Blob, dice: Chance) -> Tensor:
-    """Noise of SD 5 to 25 HU."""
-    return dice.uniform(5, 25) * dice.noise(tuple(shape.distance.shape), dice.uniform(3, 8))
+def _solid(canvas: Canvas, name: str, shape: Blob, value: float, dice: Chance) -> None:
+    edge = min(dice.uniform(0.4, 0.8), 0.4 * shape.radius)
+    alpha = spare_bone(canvas, shape, shape.soft(edge))
+    canvas.paint(name, shape.where, alpha, value + texture(shape, dice))
 
 
-def _spare_bone(canvas: Canvas, shape: Blob, alpha: Tensor) -> Tensor:
-    return alpha * (canvas.anatomy[shape.where] != BONE)
+def _subsolid(canvas: Canvas, shape: Blob, dice: Chance, *, core: bool) -> None:
+    """Paint ground glass of -750 to -400 HU, with a solid core or without."""
+    value = dice.uniform(-680, -420) + texture(shape, dice)
+    hu = canvas.hu[shape.where]
+    alpha = spare_bone(canvas, shape, shape.soft(dice.uniform(0.6, 1.0)))
+    canvas.paint("nodule", shape.where, alpha, torch.maximum(value, hu))
+    if core:
+        share = dice.uniform(0.45, 0.75)
+        inner = torch.sigmoid((share - shape.distance) * shape.radius / 0.6)
+        canvas.paint("", shape.where, inner * alpha, dice.uniform(-50, 60))
+
+
+def _told(canvas: Canvas, finding: str, shape: Blob, traits: tuple[str, ...]) -> Painted | None:
+    mask = shape.distance < 1.5
+    if float(canvas.lung_mm[shape.where][mask].amin()) < 0:
+        traits = (*traits, "subpleural")
+    return tell(canvas, finding, "lung", mask, shape.where, traits=traits)
 
 
 def _haze(canvas: Canvas, shape: Blob, dice: Chance) -> None:

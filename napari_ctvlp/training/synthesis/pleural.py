@@ -5,59 +5,65 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from napari_ctvlp.training.synthesis.canvas import Canvas, Chance, blob
+from napari_ctvlp.training.synthesis.canvas import Canvas, Chance, Painted, blob
+from napari_ctvlp.training.synthesis.truth import tell
 
 EVERYWHERE = (slice(None), slice(None), slice(None))
 
 
-def effusion(canvas: Canvas, dice: Chance) -> bool:
+def effusion(canvas: Canvas, dice: Chance) -> Painted | None:
     """Paint fluid that lies at the back of one lung or clings to its surface."""
     lung = _one_side(canvas, dice)
     if lung is None:
-        return False
-    level = _crescent(canvas, dice) if dice.chance(0.3) else _level(canvas, lung, dice, back=True)
+        return None
+    wraps = dice.chance(0.2)
+    level = _crescent(canvas, dice) if wraps else _level(canvas, lung, dice, back=True)
     if level is None:
-        return False
+        return None
     alpha = torch.sigmoid(level / 0.7) * lung
+    traits: tuple[str, ...] = ("loculated",) if wraps else ("layering",)
     if dice.chance(0.5):
+        traits = (*traits, "with atelectasis")
         rim = torch.sigmoid((level + dice.uniform(4, 14) / 2) / 0.8) * lung * (1 - alpha)
         canvas.paint("atelectasis", EVERYWHERE, rim, dice.uniform(20, 80))
     value = dice.uniform(-5, 28) + dice.uniform(5, 18) * dice.noise(canvas.shape, 5.0)
     canvas.paint("effusion", EVERYWHERE, alpha, value)
-    return bool((alpha > 0.5).any())
+    return tell(canvas, "effusion", "lung", alpha > 0.5, diffuse=True, traits=traits)
 
 
-def pneumothorax(canvas: Canvas, dice: Chance) -> bool:
+def pneumothorax(canvas: Canvas, dice: Chance) -> Painted | None:
     """Paint free air at the front of one lung, the pleural line and denser lung behind."""
     lung = _one_side(canvas, dice)
     if lung is None:
-        return False
+        return None
     level = _crescent(canvas, dice) if dice.chance(0.4) else _level(canvas, lung, dice, back=False)
     if level is None:
-        return False
+        return None
     alpha = torch.sigmoid(level / 0.5) * lung
     line = torch.exp(-(((level + 0.6) / 0.6) ** 2)) * lung
     canvas.hu += dice.uniform(0, 90) * lung * (1 - alpha)
     canvas.paint("", EVERYWHERE, line * dice.uniform(0.3, 0.8), dice.uniform(-350, 0))
     canvas.paint("pneumothorax", EVERYWHERE, alpha, dice.uniform(-1005, -985))
-    return bool((alpha > 0.5).any())
+    return tell(canvas, "pneumothorax", "lung", alpha > 0.5, diffuse=True)
 
 
-def pleural_thickening(canvas: Canvas, dice: Chance) -> bool:
+def pleural_thickening(canvas: Canvas, dice: Chance) -> Painted | None:
     """Paint a plaque of 2.4 to 8 mm on the lateral wall, some calcified."""
     depth = canvas.lung_mm
     centre = canvas.spot((depth > 0) & (depth < 4) & (canvas.across.abs() > 0.55), dice)
     if centre is None:
-        return False
+        return None
     shape = blob(canvas, centre, dice.uniform(20, 60) / 1.5, dice, axes=(0.7, 1.3), irregular=0.25)
     lateral = canvas.across[shape.where].abs() > 0.5
     thick = dice.uniform(2.4, 8.0) * (1 + 0.25 * dice.noise(tuple(shape.distance.shape), 14.0))
     inside = depth[shape.where]
     sheet = torch.sigmoid((thick - inside) / 1.2) * torch.sigmoid((inside + 1.5) / 0.6)
     alpha = sheet * shape.soft(1.0) * lateral
-    value = dice.uniform(150, 500) if dice.chance(0.3) else dice.uniform(30, 80)
+    calcified = dice.chance(0.3)
+    value = dice.uniform(150, 500) if calcified else dice.uniform(30, 80)
     canvas.paint("pleural_thickening", shape.where, alpha, value)
-    return bool((alpha > 0.5).any())
+    traits = ("calcified",) if calcified else ()
+    return tell(canvas, "pleural_thickening", "lung", alpha > 0.5, shape.where, traits=traits)
 
 
 def _one_side(canvas: Canvas, dice: Chance) -> Tensor | None:
@@ -71,7 +77,7 @@ def _one_side(canvas: Canvas, dice: Chance) -> Tensor | None:
 
 def _level(canvas: Canvas, lung: Tensor, dice: Chance, *, back: bool) -> Tensor | None:
     """Height in voxels above a fluid or air level; None when the crop cuts the lung there."""
-    rows = torch.arange(canvas.shape[1]).view(1, -1, 1)
+    rows = torch.arange(canvas.shape[1], device=dice.device).view(1, -1, 1)
     inside = lung > 0
     if back:
         edge = torch.where(inside, rows, -1).amax(dim=(1, 2))
@@ -83,7 +89,7 @@ def _level(canvas: Canvas, lung: Tensor, dice: Chance, *, back: bool) -> Tensor 
     if float((cut & occupied).sum()) > 0.3 * float(occupied.sum()):
         return None
     thick = dice.log_uniform(8, 76) / 2
-    height = torch.arange(canvas.shape[0]).float() / canvas.shape[0]
+    height = torch.arange(canvas.shape[0], device=dice.device).float() / canvas.shape[0]
     if back:
         height = 1 - height
     depth = thick * (1 - dice.uniform(0.0, 1.4) * height).view(-1, 1, 1)
@@ -96,7 +102,7 @@ def _level(canvas: Canvas, lung: Tensor, dice: Chance, *, back: bool) -> Tensor 
 def _crescent(canvas: Canvas, dice: Chance) -> Tensor:
     """Depth of a layer along the lung's surface, in voxels, thicker in one direction."""
     thick = dice.log_uniform(6, 30) / 2
-    lean = torch.nn.functional.normalize(dice.normal(3), dim=0)
-    ranges = [torch.linspace(-1, 1, n) for n in canvas.shape]
+    lean = dice.direction()
+    ranges = [torch.linspace(-1, 1, n, device=dice.device) for n in canvas.shape]
     along = torch.stack(torch.meshgrid(*ranges, indexing="ij"), dim=-1) @ lean
     return thick * (0.6 + 0.8 * along) - canvas.lung_mm / 2
