@@ -81,7 +81,14 @@ def _searched(phrase: Phrase, anatomy: AnatomyMap, concept: str) -> tuple[tuple[
         named = _named(place, anatomy)
         if named:
             return named, margin
-    return ((taught.where,), margin) if taught else ((), 0.0)
+    return (_region_of(taught.where, anatomy), margin) if taught else ((), 0.0)
+
+
+def _region_of(where: str, anatomy: AnatomyMap) -> tuple[str, ...]:
+    """Return a concept's region, the whole body where this anatomy does not know its organ."""
+    if where in _FIELDS:
+        return (where,)
+    return _named(places()[where], anatomy) or ("body",)
 
 
 def _named(place: Place, anatomy: AnatomyMap) -> tuple[str, ...]:

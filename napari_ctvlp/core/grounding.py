@@ -159,7 +159,8 @@ def heatmap(
     allowed = allowed & grid.valid
     peak = float(values[allowed].max()) if allowed.any() else float("nan")
     neutral = _background(grid, anatomy, background, chosen, allowed, peak)
-    verdict, reason = _verdict(phrase, vector, anatomy, chosen, peak, neutral)
+    doubt = _untaught(phrase, settings) or _doubt(phrase, vector, anatomy, chosen, peak)
+    verdict, reason = _verdict(phrase, doubt, chosen, peak, neutral)
     margin = chosen.present - peak if phrase.negated else peak - chosen.present
     return Heatmap(
         values=values,
@@ -319,17 +320,11 @@ def _neutral_maps(
 
 
 def _verdict(
-    phrase: Phrase,
-    vector: TextVector,
-    anatomy: AnatomyMap,
-    settings: Settings,
-    peak: float,
-    background: Background,
+    phrase: Phrase, doubt: str, settings: Settings, peak: float, background: Background
 ) -> tuple[Verdict, str]:
     """Return one of three answers and the sentence that explains it."""
     denied = "Not asserted: the phrase denies it, the map shows where it was looked for. "
     start = denied if phrase.negated else ""
-    doubt = _doubt(phrase, vector, anatomy, settings, peak)
     if doubt:
         return "cannot tell", start + doubt
     if peak < settings.absent:
@@ -343,15 +338,21 @@ def _verdict(
     return "present", start + f"The highest score, {peak:.2f}, reaches {settings.present:.2f}."
 
 
+def _untaught(phrase: Phrase, card: Mapping[str, Any]) -> str:
+    """Return that the finding is none of the card's concepts, or an empty text."""
+    finding = findings().get(phrase.finding)
+    known = card.get("concepts")
+    if finding is None or (finding.concept and (known is None or finding.concept in known)):
+        return ""
+    return f"The model was not taught {finding.title}."
+
+
 def _doubt(
     phrase: Phrase, vector: TextVector, anatomy: AnatomyMap, settings: Settings, peak: float
 ) -> str:
     """Return why the model cannot judge at all, or an empty text."""
-    finding = findings().get(phrase.finding)
     if is_foreign(phrase.text) or vector.known < settings.known:
         return "The model does not know these words."
-    if finding is not None and not finding.concept:
-        return f"The model was not taught {finding.title}."
     missing = missing_organ(phrase, anatomy)
     if missing:
         return missing

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_ctvlp import core
+from napari_ctvlp.core import vocabulary
 from napari_ctvlp.training.data import CLASSES, IGNORE, MAYBE_EMPHYSEMA, WEAK_MASS
 from napari_ctvlp.training.synthesis.canvas import FINDINGS
 from napari_ctvlp.training.synthesis.crops import Crop
@@ -37,14 +34,14 @@ NEED_LABELS = (
 
 @cache
 def concepts() -> tuple[str, ...]:
-    """Return concept names in the order of the table."""
-    return tuple(row["name"] for row in _rows())
+    """Return concept names in the order of the table: findings, unions, anatomy."""
+    return tuple(row.name for row in vocabulary.concepts())
 
 
 @cache
 def unions() -> dict[str, tuple[str, ...]]:
     """Return union concepts and their members."""
-    return {row["name"]: tuple(row["members"]) for row in _rows() if row["kind"] == "union"}
+    return {row.name: row.members for row in vocabulary.concepts() if row.kind == "union"}
 
 
 def targets(crop: Crop) -> tuple[Tensor, Tensor]:
@@ -141,12 +138,6 @@ def _columns(rows: Tensor, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
 def _share(mask: Tensor) -> Tensor:
     """Share of each token's eight voxels, flat."""
     return functional.avg_pool3d(mask.float()[None, None], 2).flatten()
-
-
-def _rows() -> list[dict[str, Any]]:
-    path = Path(core.__file__).with_name("vocabulary") / "concepts.toml"
-    rows: list[dict[str, Any]] = tomllib.loads(path.read_text(encoding="utf-8"))["concept"]
-    return rows
 
 
 def as_arrays(target: Tensor, kind: Tensor, chosen: Tensor) -> tuple[np.ndarray, ...]:

@@ -28,6 +28,7 @@ from napari_ctvlp.models.protocol import Compute
 from napari_ctvlp.models.segmenters.classical import ClassicalSegmenter
 
 PLAIN = Compute("cpu", "float32", 1)
+COUNT = len(store.card("mini").settings["concepts"])
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +244,7 @@ def test_a_corrupt_file_is_refused(tmp_path: Path):
     path = tmp_path / "mini-image.safetensors"
     path.write_bytes(b"not weights at all")
     with pytest.raises(ModelRefused):
-        load_image(path, PLAIN)
+        load_image(path, PLAIN, COUNT)
 
 
 def test_other_tensors_and_wild_numbers_are_refused(tmp_path: Path):
@@ -252,12 +253,12 @@ def test_other_tensors_and_wild_numbers_are_refused(tmp_path: Path):
     path = tmp_path / "mini-image.safetensors"
     save_file({"tower.bias": torch.zeros(27)}, path)
     with pytest.raises(ModelRefused):
-        load_image(path, PLAIN)
+        load_image(path, PLAIN, COUNT)
     whole = torch.nn.ModuleDict({"tower": Tower(), "pool": Pool()}).state_dict()
     whole["tower.bias"] = torch.full((27,), float("nan"))
     save_file({k: v.contiguous() for k, v in whole.items()}, path)
     with pytest.raises(ModelRefused):
-        load_image(path, PLAIN)
+        load_image(path, PLAIN, COUNT)
 
 
 def test_the_card_and_its_weights_ship(mini: Mini):
@@ -282,7 +283,7 @@ from napari_ctvlp.models.encoders.mini_grid import to_grid
 from napari_ctvlp.models.encoders.mini_text import ConceptHead
 from napari_ctvlp.models.store import card, verify
 vectors = np.random.default_rng(0).standard_normal((12, 384), dtype=np.float32)
-head = ConceptHead.load(verify(card("mini")) / "mini-text.safetensors")
+head = ConceptHead.load(verify(card("mini")) / "mini-text.safetensors", 27)
 arrays = [to_grid(phantom((4, 400, 401), (3.0, 0.9, 0.9)))[0], *head(vectors / 20)]
 print([hash(array.tobytes()) for array in arrays])
 """

@@ -9,13 +9,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from napari_ctvlp.core.resources import weights_folder
-from napari_ctvlp.core.vocabulary import concepts
 from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.models import text
 from napari_ctvlp.models.encoders.mini_text import ConceptHead
+from napari_ctvlp.models.store import card
 
 HEAD = weights_folder() / "mini-text.safetensors"
-NAMES = [concept.name for concept in concepts()]
+NAMES = card("mini").settings["concepts"]
 
 
 def tower_folder():
@@ -32,7 +32,7 @@ def tower():
 
 @pytest.fixture(scope="module")
 def head():
-    return ConceptHead.load(HEAD)
+    return ConceptHead.load(HEAD, len(NAMES))
 
 
 def place_copy(folder: Path, source: Path) -> Path:
@@ -158,4 +158,4 @@ def test_a_damaged_head_is_refused(tmp_path, fault):
     if fault == "cut":
         path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(ModelRefused):
-        ConceptHead.load(path)
+        ConceptHead.load(path, len(NAMES))

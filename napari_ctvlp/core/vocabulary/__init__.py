@@ -93,12 +93,13 @@ def places() -> Mapping[str, Place]:
 
 @cache
 def concepts() -> tuple[Concept, ...]:
-    """Return the model's concepts in the order of its weights."""
-    known = Concept.__dataclass_fields__
-    return tuple(
+    """Return every concept: findings, unions, anatomy. A model's card tells which it knows."""
+    known, kinds = Concept.__dataclass_fields__, ("finding", "union", "anatomy")
+    rows = (
         Concept(**_tuples({key: item for key, item in row.items() if key in known}))
         for row in table("concepts")["concept"]
     )
+    return tuple(sorted(rows, key=lambda row: kinds.index(row.kind)))
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_ctvlp import core
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import Encoding, TextVector, TokenGrid
 from napari_ctvlp.core.findings import FindingRow, FindingsTable
 from napari_ctvlp.core.geometry import Affine, coarse_affine
 from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.core.vocabulary import concepts
 from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.models.encoders.mini_grid import (
     body_depth,
@@ -72,7 +71,7 @@ class Mini:
     ) -> None:
         self.card, self.compute = card, compute
         self.tower, self.pool, self.head, self.text = tower, pool, head, text
-        self.concepts, self.findings = concept_names()
+        self.concepts, self.findings = concept_names(card)
 
     @classmethod
     def load(cls, card: ModelCard, folder: Path, compute: Compute) -> Mini:
@@ -86,8 +85,9 @@ class Mini:
         from napari_ctvlp.models.encoders.mini_text import ConceptHead
         from napari_ctvlp.models.text import TextTower
 
-        tower, pool = load_image(folder / IMAGE_WEIGHTS, compute)
-        head = ConceptHead.load(folder / TEXT_WEIGHTS)
+        count = len(concept_names(card)[0])
+        tower, pool = load_image(folder / IMAGE_WEIGHTS, compute, count)
+        head = ConceptHead.load(folder / TEXT_WEIGHTS, count)
         return cls(card, tower, pool, head, TextTower.load(), compute)
 
     def encode(self, scan: Scan, anatomy: AnatomyMap, *, progress: Progress = silent) -> Encoding:
@@ -257,12 +257,11 @@ class Ticks:
         self.progress(0.3 + 0.65 * share, "encoding")
 
 
-def concept_names() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of all concepts and of the findings, in the order of the weights."""
-    path = Path(core.__file__).with_name("vocabulary") / "concepts.toml"
-    rows = tomllib.loads(path.read_text(encoding="utf-8"))["concept"]
-    findings = tuple(row["name"] for row in rows if row["kind"] == "finding")
-    return tuple(row["name"] for row in rows), findings
+def concept_names(card: ModelCard) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the card's concepts in the order of the weights, and its findings, which lead."""
+    kinds = {concept.name: concept.kind for concept in concepts()}
+    names = tuple(card.settings["concepts"])
+    return names, tuple(name for name in names if kinds[name] == "finding")
 
 
 def present_organs() -> tuple[str, ...]:
@@ -272,8 +271,8 @@ def present_organs() -> tuple[str, ...]:
     return ORGANS
 
 
-def load_image(path: Path, compute: Compute) -> tuple[Tower, Pool]:
-    """Read the image weights; anything but the expected float tensors is refused."""
+def load_image(path: Path, compute: Compute, count: int) -> tuple[Tower, Pool]:
+    """Read the image weights of ``count`` concepts; anything but the expected floats is refused."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -281,7 +280,7 @@ def load_image(path: Path, compute: Compute) -> tuple[Tower, Pool]:
     from napari_ctvlp.models.encoders.mini_pool import Pool
     from napari_ctvlp.models.encoders.mini_tower import Tower, channels_last
 
-    tower, pool = Tower(len(concept_names()[0])), Pool()
+    tower, pool = Tower(count), Pool()
     whole = torch.nn.ModuleDict({"tower": tower, "pool": pool})
     try:
         state = {name: value.float() for name, value in load_file(path).items()}

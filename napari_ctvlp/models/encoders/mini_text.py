@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_ctvlp.core.vocabulary import concepts
 from napari_ctvlp.errors import ModelRefused
 
 Array = NDArray[np.float32]
@@ -43,7 +42,7 @@ class ConceptHead:
     bank : ndarray, shape (terms, 384), float32
         Unit vectors of the glossary.
     labels : ndarray, shape (terms,), int
-        Concept of each term, a row of ``concepts.toml``.
+        Concept of each term, in the order of the card.
     """
 
     tensors: dict[str, Array]
@@ -51,8 +50,8 @@ class ConceptHead:
     labels: NDArray[np.int64]
 
     @classmethod
-    def load(cls, path: Path) -> ConceptHead:
-        """Read a weights file.
+    def load(cls, path: Path, count: int) -> ConceptHead:
+        """Read a weights file of ``count`` concepts.
 
         Raises
         ------
@@ -67,7 +66,7 @@ class ConceptHead:
             labels = state.pop("bank.labels").astype(np.int64)
             bank = state.pop("bank.vectors").astype(np.float32)
             tensors = {name: value.astype(np.float32) for name, value in state.items()}
-            _check(tensors, bank, labels)
+            _check(tensors, bank, labels, count)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise ModelRefused(
                 "corrupt-weights",
@@ -129,9 +128,8 @@ def _softmax(logits: Array) -> Array:
     return np.asarray(raised / raised.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
-def _check(tensors: dict[str, Array], bank: Array, labels: NDArray[np.int64]) -> None:
+def _check(tensors: dict[str, Array], bank: Array, labels: NDArray[np.int64], count: int) -> None:
     """Raise ValueError unless names, shapes and numbers are what the head needs."""
-    count = len(concepts())
     expected = {n: tuple(count if s < 0 else s for s in shape) for n, shape in _SHAPES.items()}
     found = {name: value.shape for name, value in tensors.items()}
     if found != expected:

@@ -138,6 +138,13 @@ class Tower(nn.Module):
         Tensor, shape (n, 64, i/2, p/2, l/2)
             Tokens of norm 8.
         """
+        return self.features(hu, place, tick)[1]
+
+    def features(self, hu: Tensor, place: Tensor, tick: Tick = no_tick) -> tuple[Tensor, Tensor]:
+        """Return (n, 96, i/2, p/2, l/2) features before the token head, and the tokens.
+
+        The first 32 channels are of the 4 mm cell, the others of its 8 mm parent, all normed.
+        """
         x = windows(hu).contiguous(memory_format=torch.channels_last_3d)
         fine = self.fine_in(functional.relu(self.stem(x)), tick)
         fine = fine + self.place(place)
@@ -150,9 +157,9 @@ class Tower(nn.Module):
         middle = self.middle_out(self.up_middle(torch.cat([_twice(coarse), middle], 1)), tick)
         fine = self.fine_out(self.up_fine(torch.cat([_twice(middle), fine], 1)), tick)
         tick()
-        parent = self.head_middle(self.head_middle_norm(middle))
-        token = self.head_fine(self.head_norm(fine)) + _twice(parent)
-        return unit(self._centred(token.float()))
+        fine, middle = self.head_norm(fine), self.head_middle_norm(middle)
+        token = self.head_fine(fine) + _twice(self.head_middle(middle))
+        return torch.cat([fine, _twice(middle)], 1), unit(self._centred(token.float()))
 
     def _centred(self, token: Tensor) -> Tensor:
         """Take off the running mean of all tokens, which in training follows along.
