@@ -31,10 +31,10 @@ class Case:
         Labels that make up the reference.
     truth : str
         Where the reference comes from.
+    bar : bool
+        Whether AUROC and CNR are judged here; pointing is judged on every case.
     lungs : mapping of side to label
         Where lungs are drawn.
-    bar : bool
-        Whether the release's bars are judged here.
     """
 
     name: str
@@ -44,17 +44,28 @@ class Case:
     labels: str
     ids: tuple[int, ...]
     truth: str
-    lungs: Mapping[str, int] = field(default_factory=dict)
     bar: bool = False
+    lungs: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A finding seen by eye: no mask."""
+    """A finding seen by eye: no mask.
+
+    Attributes
+    ----------
+    name, phrase, side : str
+    box : tuple of (least, most) corner, RAS mm, or empty
+        Where the peak must lie.
+    above : tuple of str
+        Findings of the catalogue that must score lower over the whole scan.
+    """
 
     name: str
     phrase: str
     side: Side
+    box: tuple[tuple[float, ...], ...] = ()
+    above: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,14 @@ class PhraseList:
 
 
 @dataclass(frozen=True)
+class Wording:
+    """How a finding of the catalogue is asked for, and in words kept from training."""
+
+    phrase: str
+    held_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Settings:
     """Numbers of the protocol; see the comments in ``protocol.toml``."""
 
@@ -76,22 +95,35 @@ class Settings:
     iou_thresholds: tuple[float, ...]
     hit_dice: float
     bootstrap: int
-    bar_auroc: float
-    bar_lungs: float
+    top_ml: float
+    mass_mm: float
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Sentences around a phrase: ``{phrase}`` and, in ``sided``, ``{side}``."""
+
+    sided: str
+    plain: str
+    negated: str
+    other_negations: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything that was fixed before training."""
+    """Everything that was fixed before training; ``bars`` by name, as in ``protocol.toml``."""
 
     version: str
     settings: Settings
-    templates: Mapping[str, str]
+    bars: Mapping[str, float]
+    templates: Templates
     cases: tuple[Case, ...]
     seen: tuple[Seen, ...]
     kept_out: tuple[str, ...]
     lists: Mapping[str, PhraseList]
     unrelated: tuple[str, ...]
+    neutral: tuple[str, ...]
+    catalogue: Mapping[str, Wording]
 
 
 @cache
@@ -101,12 +133,15 @@ def protocol() -> Protocol:
     return Protocol(
         version=table["version"],
         settings=Settings(**_tuples(table["settings"])),
-        templates=table["templates"],
+        bars=table["bars"],
+        templates=Templates(**_tuples(table["templates"])),
         cases=tuple(Case(**_tuples(row)) for row in table["case"]),
-        seen=tuple(Seen(**row) for row in table["seen"]),
+        seen=tuple(Seen(**_tuples(row)) for row in table["seen"]),
         kept_out=tuple(table["phrases"]["kept_out"]),
         lists={name: PhraseList(**_tuples(rows)) for name, rows in table["lists"].items()},
         unrelated=tuple(table["unrelated"]["phrases"]),
+        neutral=tuple(table["neutral"]["phrases"]),
+        catalogue={name: Wording(**_tuples(row)) for name, row in table["catalogue"].items()},
     )
 
 

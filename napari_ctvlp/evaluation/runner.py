@@ -109,18 +109,19 @@ def run(
 
 def bars(rows: Sequence[Report], rules: Protocol) -> list[Report]:
     """Return the release's bars with what was measured: name, value, needed, passed."""
-    limits, found = rules.settings, []
+    limits, found = rules.bars, []
     for row in rows:
         for side, value in row["lungs"].items():
-            found.append(_bar(f"{row['name']}: Dice of the {side} lung", value, limits.bar_lungs))
+            found.append(_bar(f"{row['name']}: Dice of the {side} lung", value, limits["lungs"]))
         if not row["bar"]:
             continue
         main, base = row["main"], row["baselines"]
         best = max(values["auroc"] for values in base.values())
         name = row["name"]
-        found.append(_bar(f"{name}: AUROC in the frozen region", main["auroc"], limits.bar_auroc))
+        worst = limits["auroc_worst"]
+        found.append(_bar(f"{name}: AUROC in the frozen region", main["auroc"], worst))
         found.append(_bar(f"{name}: AUROC above every baseline", main["auroc"], best, strict=True))
-        near = limits.tolerance_mm - main["peak_mm"]
+        near = rules.settings.tolerance_mm - main["peak_mm"]
         found.append(_bar(f"{name}: gated peak within 8 mm (mm to spare)", near, 0.0))
         drop = row["negation"]["asserted"] - row["negation"]["negated"]
         found.append(_bar(f"{name}: 'no ...' peaks lower, parser and gate off", drop, 0, True))
@@ -142,7 +143,7 @@ def _case(folder: Path, case: Case, rules: Protocol, model: str, device: str) ->
     reader = _read(folder / "ct.nii.gz", model, device)
     labels = read_labels(folder / case.labels, reader.scan)
     field = field_of(reader.scan, np.isin(labels, case.ids))
-    lists, sided = rules.lists[case.finding], rules.templates["sided"]
+    lists, sided = rules.lists[case.finding], rules.templates.sided
     first = reader.ground(sided.format(phrase=case.phrase, side=case.side))
     gated = field.gate(first.allowed, first.affine)
     groups = {
@@ -273,7 +274,7 @@ def _mean(rows: Sequence[Report], rules: Protocol) -> Report:
 
 def _negation(reader: Reader, case: Case, rules: Protocol) -> dict[str, float]:
     """Peaks of the phrase and of its denial with parser and gate off."""
-    denial = rules.templates["negated"].format(phrase=case.phrase)
+    denial = rules.templates.negated.format(phrase=case.phrase)
     return {
         "asserted": reader.ground(case.phrase, plain=True).peak,
         "negated": reader.ground(denial, plain=True).peak,

@@ -8,10 +8,11 @@ import pytest
 from napari_ctvlp.core.geometry import spacing
 from napari_ctvlp.core.phantom import NODULE_RAS, phantom
 from napari_ctvlp.core.scan import Scan
-from napari_ctvlp.core.vocabulary import findings
+from napari_ctvlp.core.vocabulary import concepts, findings
 from napari_ctvlp.evaluation import baselines, metrics, region
 from napari_ctvlp.evaluation.cases import field_of
 from napari_ctvlp.evaluation.protocol import protocol
+from napari_ctvlp.models import store
 from napari_ctvlp.training.text_head import glossary, split_terms, wordings
 
 
@@ -25,7 +26,8 @@ def test_held_out_words_are_in_no_glossary():
     terms = {term for listed in glossary().values() for term in listed}
     terms |= {word for finding in findings().values() for word in finding.words}
     kept_out = set(rules.kept_out)
-    held_out = {text.lower() for listed in rules.lists.values() for text in listed.held_out}
+    listed = [*rules.lists.values(), *rules.catalogue.values()]
+    held_out = {text.lower() for item in listed for text in item.held_out}
     assert not {t for t in terms if kept_out & set(re.findall(r"[a-z-]+", t.lower()))}
     assert not {t for t in terms if t.lower() in held_out}
 
@@ -44,6 +46,15 @@ def test_every_case_has_phrases_and_a_side():
     assert all(case.side in ("left", "right") for case in rules.cases)
     assert len(rules.lists["mass"].trained) == 10
     assert len(rules.lists["mass"].held_out) == 16
+    assert len(rules.lists["nodule"].held_out) == 15
+
+
+def test_the_catalogue_holds_every_finding_and_what_is_compared():
+    rules = protocol()
+    assert list(rules.catalogue) == [c.name for c in concepts() if c.kind == "finding"]
+    assert all(set(item.above) <= set(rules.catalogue) for item in rules.seen)
+    assert len(set(rules.neutral)) >= 12
+    assert not set(rules.neutral) & set(store.card("mini").settings["neutral"])
 
 
 def test_terms_are_held_out_by_term():
