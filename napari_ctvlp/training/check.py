@@ -40,7 +40,7 @@ class Row:
     inside : float
         Share of crops whose highest token lies in the painted finding.
     first : float
-        Share of painted tokens (mean over crops) whose best of 13 findings is the right one.
+        Share of painted tokens (mean over crops) whose best finding is the right one.
     confused : str
         The finding most often best instead.
     """
@@ -75,9 +75,9 @@ def check(tower: Tower, chests: Sequence[Chest], seed: int = 777, each: int = 6)
 
 
 def painted(maker: CropMaker, name: str, seed: int, each: int) -> list[Crop]:
-    """Draw crops in which one finding was really painted."""
+    """Draw crops in which one finding was really painted; none where no CT has its place."""
     crops: list[Crop] = []
-    for attempt in range(each * TRIES):
+    for attempt in range(each * TRIES if maker.can(name) else 0):
         crop = maker.make(seed + attempt, STRENGTH, [name])
         if int((crop.canvas.found == FINDINGS.index(name) + 1).sum()) >= 16:
             crops.append(crop)
@@ -106,14 +106,21 @@ def auroc(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
 
 def table(rows: Sequence[Row]) -> str:
     """Format the check as a Markdown table with a last line of means."""
-    head = "| finding | crops | AUROC | peak inside | best of 13 | confused with |"
+    head = "| finding | crops | AUROC | peak inside | best of all | confused with |"
     lines = [head, "|" + "---|" * 6]
     for row in rows:
         numbers = f"{row.auroc:.3f} | {row.inside:.2f} | {row.first:.2f}"
         lines.append(f"| {row.finding} | {row.crops} | {numbers} | {row.confused or '-'} |")
-    means = [np.nanmean([getattr(r, n) for r in rows]) for n in ("auroc", "inside", "first")]
-    lines.append(f"| mean | | {means[0]:.3f} | {means[1]:.2f} | {means[2]:.2f} | |")
-    return "\n".join(lines)
+    made = means(rows)
+    numbers = f"{made['auroc']:.3f} | {made['inside']:.2f} | {made['first']:.2f}"
+    return "\n".join([*lines, f"| mean | | {numbers} | |"])
+
+
+def means(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the means over the findings that could be painted; NaN without any."""
+    made = [row for row in rows if row.crops]
+    names = ("auroc", "inside", "first")
+    return {n: float(np.mean([getattr(r, n) for r in made] or [np.nan])) for n in names}
 
 
 def _judge(tower: Tower, crop: Crop, number: int) -> tuple[float, float, float, list[int]]:

@@ -1,262 +1,280 @@
-"""Training of mini's tower: one process paints crops, one learns from them."""
+"""Training of mini's tower: painters make crops, one process per device learns from them."""
 
 from __future__ import annotations
 
-import json
+import logging
 import math
+import os
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from multiprocessing import get_context
-from multiprocessing.queues import Queue
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from lightning_fabric import Fabric
 
 from napari_ctvlp.models.encoders.mini_tower import Tower, channels_last
+from napari_ctvlp.training import rundir
+from napari_ctvlp.training.batch import Arrays, Batch, join, painted
+from napari_ctvlp.training.config import Plan
 from napari_ctvlp.training.data import Chest
-from napari_ctvlp.training.objectives.dense import dense_loss, rivalry_loss
-from napari_ctvlp.training.synthesis.canvas import FINDINGS
-from napari_ctvlp.training.synthesis.crops import CropMaker
-from napari_ctvlp.training.targets import as_arrays, choose, concepts, targets
+from napari_ctvlp.training.learner import Learner, Objective, Sealed
+from napari_ctvlp.training.mining import mine
+from napari_ctvlp.training.targets import concepts
+from napari_ctvlp.training.validation import Validation
 
-#: Parameters that learn faster: the heads, the concept table and its bias.
-HEADS = ("head", "table", "bias")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything a run depends on beside its data.
-
-    Attributes
-    ----------
-    seed : int
-        Of weights and crops.
-    steps : int
-        Length of the cosine schedule, one crop per step.
-    rate : float
-        Peak learning rate of the tower; heads, table and bias learn ``head_factor`` times as fast.
-    warm : int
-        Steps of linear warm-up.
-    ramp : int
-        Steps until augmentation is at full strength.
-    rivalry : float
-        Weight of the softmax term.
-    hard : float
-        Weight of the hardest negatives.
-    memory : float
-        Decay of the moving average of the weights.
-    save_every : int
-        Steps between checkpoints.
-    """
-
-    seed: int = 0
-    steps: int = 3000
-    rate: float = 1.2e-3
-    head_factor: float = 5.0
-    warm: int = 60
-    ramp: int = 800
-    rivalry: float = 1.0
-    hard: float = 0.9
-    memory: float = 0.998
-    save_every: int = 100
-
-
-#: False peaks by case name: 2 mm voxels (i, p, l).
-Mined = dict[str, list[list[int]]]
-Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+#: Steps between lines of the log.
+LOG_EVERY = 20
 
 
 class Trainer:
-    """Tower, optimiser and moving average; :meth:`step` learns from one crop.
+    """Learner, optimiser and moving average; :meth:`step` learns from the crops of one step.
 
     Parameters
     ----------
     plan : Plan
     start : Tower, optional
-        Weights to begin with.
+        Weights to begin with, instead of random ones.
+    fabric : Fabric, optional
+        Launched already, when there are several devices.
     """
 
-    def __init__(self, plan: Plan, start: Tower | None = None) -> None:
+    def __init__(
+        self, plan: Plan, start: Tower | None = None, fabric: Fabric | None = None
+    ) -> None:
         torch.manual_seed(plan.seed)
         self.plan = plan
-        self.tower = Tower(len(concepts()))
+        self.fabric = fabric or fabric_of(plan)
+        self.learner = Learner(plan)
         if start is not None:
-            self.tower.load_state_dict(start.state_dict())
-        channels_last(self.tower)
-        named = list(self.tower.named_parameters())
-        fast = [p for name, p in named if name.startswith(HEADS)]
-        slow = [p for name, p in named if not name.startswith(HEADS)]
-        groups = [{"params": slow, "factor": 1.0}, {"params": fast, "factor": plan.head_factor}]
-        self.optimiser = torch.optim.AdamW(
-            groups, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01
-        )
-        self.average = {n: v.clone() for n, v in self.tower.state_dict().items()}
-        self.done = 0
-        self.rivals = torch.tensor(
-            [*range(len(FINDINGS)), concepts().index("lungs"), concepts().index("vessel")]
-        )
+            self.learner.tower.load_state_dict(start.state_dict())
+        self.module = self.fabric.setup_module(self.learner)
+        self.done = self.stage = 0
+        self.mined: dict[str, list[list[int]]] = {}
+        self._begin()
 
-    def step(self, batch: Batch) -> dict[str, float]:
-        """Learn from one crop and return the losses."""
+    def step(self, parts: Sequence[Batch]) -> dict[str, float]:
+        """Learn from one step's micro-batches and return the mean losses."""
         self._set_rate()
-        hu, place, chosen, target, kind = batch
         self.optimiser.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16):
-            tokens = self.tower(hu[None, None], place[None])
-        rows = tokens[0].permute(1, 2, 3, 0).reshape(-1, tokens.shape[1])[chosen]
-        logits = self.tower.logits(rows)
-        dense = dense_loss(logits, target, hard=self.plan.hard)
-        rivalry = rivalry_loss(logits, kind, self.rivals)
-        loss = dense + self.plan.rivalry * rivalry
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.tower.parameters(), 1.0)
+        sums: dict[str, float] = {}
+        for number, batch in enumerate(parts):
+            last = number == len(parts) - 1
+            with self.fabric.no_backward_sync(self.module, enabled=not last):
+                losses = self.module(Sealed(batch))
+                self.fabric.backward(losses["loss"] / len(parts))
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value.item() / len(parts)
+        norm = torch.nn.utils.clip_grad_norm_(self.learner.parameters(), 1.0)
         self.optimiser.step()
-        self._remember()
         self.done += 1
-        return {"dense": dense.item(), "rivalry": rivalry.item(), "norm": norm.item()}
+        self._remember()
+        return {**sums, "norm": norm.item()}
+
+    def parts_of(self, made: Sequence[Arrays]) -> list[Batch]:
+        """Put the crops of a step together, ``plan.micro`` at a time."""
+        size = self.plan.micro
+        starts = range(0, len(made), size)
+        return [join(made[n : n + size], self.fabric.device) for n in starts]
 
     def averaged(self) -> Tower:
-        """Return a tower with the moving average of the weights."""
+        """Return a tower with the moving average of the weights, on the CPU."""
         tower = Tower(len(concepts()))
         channels_last(tower)
-        tower.load_state_dict(self.average)
-        tower.eval()
-        return tower
+        own = {n.removeprefix("tower."): v for n, v in self.average.items() if n[:6] == "tower."}
+        tower.load_state_dict(own)
+        return tower.eval()
 
-    def save(self, path: Path) -> None:
-        """Write a checkpoint, replacing the old one only when it is whole."""
-        state = {
-            "plan": asdict(self.plan),
-            "tower": self.tower.state_dict(),
+    def next_stage(self, chests: Sequence[Chest]) -> None:
+        """Start the next stage from the averaged weights."""
+        self.learner.load_state_dict(self.average)
+        self.stage += 1
+        self._begin()
+        self.mine(chests)
+
+    def mine(self, chests: Sequence[Chest]) -> None:
+        """Look for false peaks when the stage wants crops around them."""
+        if self.plan.stages[self.stage].mine:
+            first = self.fabric.is_global_zero
+            self.mined = self.fabric.broadcast(mine(self.averaged(), chests) if first else {})
+
+    def state(self) -> dict[str, Any]:
+        """Return everything a checkpoint holds."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {
+            "plan": self.plan.as_json(),
+            "learner": self.learner.state_dict(),
             "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self.optimiser.optimizer.state_dict(),
             "done": self.done,
+            "stage": self.stage,
+            "mined": self.mined,
+            "chance": {"cpu": torch.get_rng_state(), "cuda": cuda},
         }
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(path)
 
     @staticmethod
-    def resume(path: Path) -> Trainer:
-        """Return the trainer a checkpoint was made of."""
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        trainer = Trainer(Plan(**state["plan"]))
-        trainer.tower.load_state_dict(state["tower"])
-        trainer.optimiser.load_state_dict(state["optimiser"])
-        trainer.average = state["average"]
-        trainer.done = state["done"]
+    def resume(folder: Path, fabric: Fabric | None = None) -> Trainer:
+        """Return the trainer that the newest checkpoint in ``folder`` was made of."""
+        state = rundir.newest(folder)
+        trainer = Trainer(rundir.plan_of(state), fabric=fabric)
+        trainer.learner.load_state_dict(state["learner"])
+        trainer.optimiser.optimizer.load_state_dict(state["optimiser"])
+        for name, value in state["average"].items():
+            trainer.average[name].copy_(value)
+        trainer.done, trainer.stage = state["done"], state["stage"]
+        trainer.mined = state["mined"]
+        torch.set_rng_state(state["chance"]["cpu"])
+        if torch.cuda.is_available() and state["chance"]["cuda"]:
+            torch.cuda.set_rng_state_all(state["chance"]["cuda"])
         return trainer
 
+    def _begin(self) -> None:
+        """Make the optimiser and the average of a stage."""
+        rate = self.plan.stages[self.stage].rate
+        groups = self.learner.groups()
+        raw = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+        self.optimiser: Any = self.fabric.setup_optimizers(raw)
+        self.average = {n: v.clone() for n, v in self.learner.state_dict().items()}
+
     def _set_rate(self) -> None:
-        plan = self.plan
-        warm = min(1.0, (self.done + 1) / plan.warm)
-        share = min(1.0, self.done / plan.steps)
-        rate = plan.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
-        for group in self.optimiser.param_groups:
+        number, within = self.plan.at(self.done)
+        stage = self.plan.stages[number]
+        warm = min(1.0, (within + 1) / stage.warm)
+        share = min(1.0, within / stage.steps)
+        rate = stage.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+        for group in self.optimiser.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
 
     def _remember(self) -> None:
-        """Update the moving average; early on it follows the weights closely."""
-        keep = min(self.plan.memory, (self.done + 1) / (self.done + 10))
+        """Update the moving average; early in a stage it follows the weights closely."""
+        within = self.plan.at(self.done - 1)[1]
+        keep = min(self.plan.memory, (within + 1) / (within + 10))
         with torch.no_grad():
-            for name, value in self.tower.state_dict().items():
-                self.average[name].lerp_(value, 1 - keep)
+            for name, value in self.learner.state_dict().items():
+                if value.is_floating_point():
+                    self.average[name].lerp_(value, 1 - keep)
+                else:
+                    self.average[name].copy_(value)
 
 
-def batch_of(maker: CropMaker, plan: Plan, step: int) -> tuple[Any, ...]:
-    """Make the crop of one step as arrays: HU, place, chosen tokens, target, kind."""
-    seed = plan.seed * 1_000_003 + step
-    crop = maker.make(seed, strength=min(1.0, step / max(1, plan.ramp)))
-    target, kind = targets(crop)
-    chosen = choose(crop, target, kind, torch.Generator().manual_seed(seed))
-    inputs = crop.canvas.hu.half().numpy(), crop.place.half().numpy()
-    return (*inputs, *as_arrays(target, kind, chosen))
-
-
-def batches(
-    chests: list[Chest], plan: Plan, first: int, mined: Mined | None = None
-) -> Iterator[Batch]:
-    """Yield the crops of steps ``first`` to the end, painted by a second process."""
-    context = get_context("spawn")
-    queue: Queue[tuple[Any, ...]] = context.Queue(maxsize=8)
-    painter = context.Process(target=_paint, args=(chests, plan, first, mined, queue), daemon=True)
-    painter.start()
-    try:
-        for _ in range(first, plan.steps):
-            yield as_batch(queue.get(timeout=600))
-    finally:
-        painter.terminate()
-        painter.join()
-
-
-def as_batch(arrays: tuple[Any, ...]) -> Batch:
-    """Turn the arrays of :func:`batch_of` into tensors."""
-    hu, place, chosen, target, kind = (torch.from_numpy(a) for a in arrays)
-    return hu.float(), place.float(), chosen.long(), target, kind
+def fabric_of(plan: Plan) -> Fabric:
+    """Return the devices of a plan; on CUDA torch is told to choose deterministic kernels."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    several = plan.devices > 1
+    fabric = Fabric(
+        accelerator=plan.device,
+        devices=plan.devices,
+        precision=plan.precision,  # type: ignore[arg-type]
+        strategy="ddp_find_unused_parameters_true" if several else "auto",
+    )
+    if fabric.device.type == "cuda":
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return fabric
 
 
 def train(
-    chests: list[Chest],
+    chests: Sequence[Chest],
     plan: Plan,
     folder: Path,
     minutes: float = math.inf,
     *,
     start: Tower | None = None,
-    mined: Mined | None = None,
+    validation: Sequence[Chest] = (),
 ) -> Trainer:
-    """Train, or go on where the checkpoint in ``folder`` stopped.
+    """Train, or go on where the newest checkpoint in ``folder`` stopped.
 
     Parameters
     ----------
-    chests : list of Chest
+    chests : sequence of Chest
     plan : Plan
-        Ignored when a checkpoint is there.
     folder : Path
-        Receives ``checkpoint.pt`` and ``log.jsonl``.
+        Receives ``plan.json``, checkpoints, ``log.jsonl``, ``curves.png`` and pictures.
     minutes : float
         Stop (with a checkpoint) after this much wall time.
     start : Tower, optional
         Weights to begin with, instead of random ones.
-    mined : mapping, optional
-        Places of false peaks, by case; see :class:`CropMaker`.
+    validation : sequence of Chest
+        Measured every ``plan.check_every`` steps.
+
+    Raises
+    ------
+    InputRefused
+        If the folder holds a run with another plan.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "checkpoint.pt"
-    trainer = Trainer.resume(path) if path.exists() else Trainer(plan, start)
-    recent: list[dict[str, float]] = []
-    began = time.monotonic()
-    for batch in batches(chests, trainer.plan, trainer.done, mined):
-        losses = trainer.step(batch)
-        recent.append(losses)
-        if trainer.done % 20 == 0:
-            _log(folder / "log.jsonl", trainer.done, time.monotonic() - began, recent)
-            recent.clear()
-        late = time.monotonic() - began > 60 * minutes
-        if late or trainer.done % trainer.plan.save_every == 0:
-            trainer.save(path)
-        if late:
-            break
-    trainer.save(path)
+    rundir.same_plan(folder, plan)
+    fabric = fabric_of(plan)
+    arguments = (list(chests), plan, folder, minutes, start, list(validation))
+    if plan.devices > 1:
+        fabric.launch(_train, *arguments)  # type: ignore[arg-type]
+        return Trainer.resume(folder, fabric)
+    return _train(fabric, *arguments)
+
+
+def _train(
+    fabric: Fabric,
+    chests: list[Chest],
+    plan: Plan,
+    folder: Path,
+    minutes: float,
+    start: Tower | None,
+    validation: list[Chest],
+) -> Trainer:
+    """Train on one device."""
+    if rundir.checkpoints(folder):
+        trainer = Trainer.resume(folder, fabric)
+    else:
+        trainer = Trainer(plan, start, fabric)
+        trainer.mine(chests)
+    run = _Run(trainer, folder, time.monotonic() + 60 * minutes, validation)
+    while trainer.done < plan.steps and not run.late:
+        if plan.at(trainer.done)[0] > trainer.stage:
+            trainer.next_stage(chests)
+        run.stage(chests)
     return trainer
 
 
-def _paint(
-    chests: list[Chest],
-    plan: Plan,
-    first: int,
-    mined: Mined | None,
-    queue: Queue[tuple[Any, ...]],
-) -> None:
-    torch.set_num_threads(1)
-    maker = CropMaker(chests, mined)
-    for step in range(first, plan.steps):
-        queue.put(batch_of(maker, plan, step))
+class _Run:
+    """The loop of one process: steps, log, validations, checkpoints."""
+
+    def __init__(
+        self, trainer: Trainer, folder: Path, until: float, validation: list[Chest]
+    ) -> None:
+        self.trainer, self.plan, self.folder, self.until = trainer, trainer.plan, folder, until
+        self.late = False
+        if trainer.fabric.is_global_zero:
+            self.log = rundir.Log(folder, trainer.done)
+            self.judge = Validation(validation, self.plan)
+
+    def stage(self, chests: Sequence[Chest]) -> None:
+        """Do the steps left in this stage, as long as there is time."""
+        trainer, fabric = self.trainer, self.trainer.fabric
+        end = sum(s.steps for s in self.plan.stages[: trainer.stage + 1])
+        crops = painted(chests, self.plan, (trainer.done, end), fabric.global_rank, trainer.mined)
+        with closing(crops) as steps:
+            for made in steps:
+                losses = trainer.step(trainer.parts_of(made))
+                self.late = fabric.broadcast(time.monotonic() > self.until)
+                if fabric.is_global_zero:
+                    self._keep(losses)
+                fabric.barrier()
+                if self.late:
+                    return
+
+    def _keep(self, losses: dict[str, float]) -> None:
+        """Log; validate and save when it is time, and at the end."""
+        done, plan = self.trainer.done, self.plan
+        over = self.late or done == plan.steps
+        self.log.add(losses)
+        if over or done % LOG_EVERY == 0:
+            self.log.write(done)
+        if plan.check_every and (done == plan.steps or done % plan.check_every == 0):
+            self.judge.look(self.trainer.averaged(), self.folder, done)
+        if over or done % plan.save_every == 0:
+            rundir.save(self.trainer.state(), self.folder)
 
 
-def _log(path: Path, step: int, seconds: float, recent: list[dict[str, float]]) -> None:
-    means = {k: round(sum(row[k] for row in recent) / len(recent), 4) for k in recent[0]}
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"step": step, "seconds": round(seconds, 1), **means}) + "\n")
+__all__ = ["Objective", "Trainer", "fabric_of", "train"]
