@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,15 @@ class Objective(Protocol):
 
     def loss(self, batch: Batch) -> Tensor:
         """Return a scalar; 0 without a gradient when there is nothing to learn."""
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """An objective that can say how well its own aim is met."""
+
+    def measure(self, batch: Batch) -> dict[str, float]:
+        """Return named numbers, larger is better; NaN when the batch says nothing."""
         ...
 
 
@@ -74,6 +83,7 @@ class Learner(nn.Module):
         self.plan = plan
         self.tower = Tower(len(concepts()))
         channels_last(self.tower)
+        self._run = torch.compile(self.tower.features) if plan.compile else self.tower.features
         self.objectives = objectives_of(plan)
         self.heads = nn.ModuleDict({o.name: o.parts() for o, _ in self.objectives})
         both = (concepts().index("lungs"), concepts().index("vessel"))
@@ -86,7 +96,7 @@ class Learner(nn.Module):
         Only the tower runs under autocast: losses are taken in single precision.
         """
         batch = sealed.batch
-        pre, tokens = self.tower.features(batch.hu, batch.place)
+        pre, tokens = self._run(batch.hu, batch.place)
         with torch.autocast(batch.hu.device.type, enabled=False):
             losses = self._dense(tokens.float(), batch)
             if self.objectives:
@@ -95,6 +105,14 @@ class Learner(nn.Module):
                 losses[objective.name] = objective.loss(batch)
                 losses["loss"] = losses["loss"] + weight * losses[objective.name]
         return losses
+
+    def measured(self, batch: Batch) -> dict[str, float]:
+        """Return what the objectives say of themselves on a batch."""
+        with torch.no_grad():
+            pre, tokens = self.tower.features(batch.hu, batch.place)
+            batch.tokens, batch.pre = tokens.float(), pre.float()
+            own = [o for o, _ in self.objectives if isinstance(o, Measured)]
+            return {name: value for o in own for name, value in o.measure(batch).items()}
 
     def groups(self) -> list[dict[str, object]]:
         """Return the slow and the fast parameters, for the optimiser."""

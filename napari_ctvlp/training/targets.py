@@ -29,6 +29,18 @@ MAYBE_IN_TUMOUR = (
 #: Anatomy that only labelled CTs know.
 NEED_LABELS = (
     "heart", "aorta", "liver", "spleen", "kidney", "stomach", "oesophagus", "soft_tissue",
+    "gallbladder", "pancreas", "colon", "small_bowel", "bladder",
+)  # fmt: skip
+#: Bones by name, which only labelled CTs tell apart.
+NAMED_BONES = ("vertebra", "rib")
+#: Findings that are common enough to be really there, unlabelled: of these, bright spots (calcium
+#: and whatever looks like it, above so many HU) say nothing, nor do patients whose findings are
+#: unknown of the others.
+MAYBE_CALCIUM = ("coronary_calcification", "aortic_calcification", "gallstone")
+CALCIUM_HU = 130.0
+MAYBE_REAL = (
+    "steatosis", "splenomegaly", "aortic_aneurysm", "hiatal_hernia", "bronchiectasis",
+    "vertebral_fracture", "sclerotic_lesion",
 )  # fmt: skip
 
 
@@ -103,9 +115,19 @@ def _findings(crop: Crop) -> tuple[Tensor, Tensor]:
     maybe = _share(crop.flags & MAYBE_EMPHYSEMA > 0) > 0
     _hush(target, maybe, "emphysema")
     if crop.unknown_findings:
-        middle = _share(crop.canvas.anatomy == CLASSES.index("unknown")) > 0.5
-        _hush(target, middle, "lymph_node")
+        _hush_unknown(crop, target)
     return target, kind
+
+
+def _hush_unknown(crop: Crop, target: Tensor) -> None:
+    """Say nothing about what a patient with unknown findings may really have."""
+    middle = _share(crop.canvas.anatomy == CLASSES.index("unknown")) > 0.5
+    _hush(target, middle, "lymph_node")
+    bright = _share(crop.canvas.hu > CALCIUM_HU) >= 0.25
+    for name in MAYBE_CALCIUM:
+        _hush(target, bright, name)
+    for name in MAYBE_REAL:
+        _hush(target, torch.ones_like(middle), name)
 
 
 def _anatomy(crop: Crop) -> Tensor:
@@ -113,14 +135,20 @@ def _anatomy(crop: Crop) -> Tensor:
     anatomy = torch.where(crop.canvas.found > 0, 31, crop.canvas.anatomy)
     unknown = _share(anatomy == CLASSES.index("unknown")) > 0.1
     painted = _share(crop.canvas.found > 0) > TRACE
+    bones = [_share(anatomy == CLASSES.index(name)) for name in ("bone", *NAMED_BONES)]
+    unnamed = (bones[0] > 0.1) if not any(bool(b.any()) for b in bones[1:]) else bones[0] < 0
     columns = []
     for name in concepts()[len(FINDINGS) + len(unions()) :]:
         share = _share(anatomy == CLASSES.index(name))
+        if name == "bone":
+            share = torch.stack(bones).sum(dim=0)
         column = (share >= 0.5).to(torch.int8)
         column[(share > 0.1) & (share < 0.5)] = -1
         column[painted & (share < 0.5)] = -1
         if name in NEED_LABELS:
             column[unknown & (column == 0)] = -1
+        if name in NAMED_BONES:
+            column[unnamed & (column == 0)] = -1
         columns.append(column)
     return torch.stack(columns, dim=1)
 
