@@ -58,6 +58,8 @@ class Case:
         Balls in RAS mm where a real finding was seen but not drawn.
     role : str
         ``"train"``, ``"validation"`` or ``"calibration"``.
+    chest : bool
+        False when no lung is in the field: what looks like lung is bowel gas.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Case:
     unknown_findings: bool = True
     ignore_mm: tuple[tuple[float, float, float, float], ...] = ()
     role: str = "train"
+    chest: bool = True
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,8 @@ def assemble(
     names = {organ.name: organ.id for organ in anatomy.organs}
     airway = coarse == names.get("airways", -1)
     left, right = (coarse == names.get(name, -1) for name in ("lung_left", "lung_right"))
+    if not case.chest:
+        left, right, airway = (np.zeros_like(body) for _ in range(3))
     side = _sides(left, right, airway)
     lungs = side > 0
     classes = _classes(hu, lungs, airway, body, coarse == names.get("bones", -1))
@@ -190,6 +195,8 @@ def assemble(
     lung_mm = np.clip(2 * (inside - outside), -100, 100).astype(np.int8)
     depth = np.clip(body_depth(body, 2.0), 0, 250).astype(np.uint8)
     box = box_of(left | right if (left | right).any() else body, affine)
+    if not lungs.any():
+        box = ChestBox(box.centre, box.half * np.array([1.0, 0.8, 0.75]))
     rounded = np.round(hu).astype(np.int16)
     return Chest(case, rounded, lung_mm, depth, packed.astype(np.int16), affine, box, ids)
 

@@ -152,6 +152,8 @@ class Canvas:
         Position from head to foot in half heights of the lung box, negative at the top.
     ids : Tensor, uint8, optional
         Organ ids in TotalSegmentator numbering, mirrored with the crop; 0 where unknown.
+    deep : Tensor, bool, optional
+        True more than 30 mm under the skin.
     """
 
     hu: Tensor
@@ -163,6 +165,7 @@ class Canvas:
     free: Tensor
     up: Tensor | None = None
     ids: Tensor | None = None
+    deep: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -170,11 +173,21 @@ class Canvas:
         i, p, l = self.hu.shape  # noqa: E741 - the axis is called L
         return i, p, l
 
+    @property
+    def box(self) -> tuple[slice, slice, slice]:
+        """The whole canvas as slices."""
+        i, p, l = self.shape  # noqa: E741 - the axis is called L
+        return slice(0, i), slice(0, p), slice(0, l)
+
+    def label(self, name: str, where: tuple[slice, ...], mask: Tensor) -> None:
+        """Label voxels of a box without changing their HU."""
+        self.found[where][mask] = FINDINGS.index(name) + 1
+
     def paint(self, name: str, where: tuple[slice, ...], alpha: Tensor, hu: Tensor | float) -> None:
         """Blend ``hu`` in by ``alpha`` (0..1) and label what is more than half covered."""
         self.hu[where] += alpha * (hu - self.hu[where])
         if name:
-            self.found[where][alpha > 0.5] = FINDINGS.index(name) + 1
+            self.label(name, where, alpha > 0.5)
 
     def mask(self, *names: str) -> Tensor:
         """Voxels of one or more anatomy classes."""
@@ -185,6 +198,12 @@ class Canvas:
     def lung(self) -> Tensor:
         """The lungs as filled before painting, bool."""
         return self.side > 0
+
+    def to_wall(self, lung: Tensor) -> Tensor:
+        """Add to a lung the half-dark voxels of its surface, so that no dark rim is left."""
+        near = functional.max_pool3d(lung.float()[None, None], 3, 1, 1)[0, 0] > 0
+        rim = near & (self.hu < -60) & (self.hu > -950) & (self.side == 0)
+        return lung | (rim & ~self.mask("trachea"))
 
     def spot(self, mask: Tensor, dice: Chance) -> tuple[int, int, int] | None:
         """Draw a voxel of ``mask`` that is free, or None."""
@@ -229,10 +248,11 @@ def blob(
     irregular: float = 0.1,
     spikes: bool = False,
 ) -> Blob:
-    """Make an irregular ellipsoid, cut to the canvas."""
+    """Make an irregular ellipsoid, cut to the canvas; spikes are 3 to 12 mm long."""
+    spike = dice.uniform(3.0, min(12.0, 0.9 * radius_mm + 2)) / radius_mm if spikes else 0.0
     radii = torch.tensor([radius_mm / VOXEL_MM * dice.uniform(*axes) for _ in range(3)])
     least = float(radii.min())
-    reach = int(float(radii.max()) * (1.5 + irregular + 0.6 * spikes)) + 3
+    reach = int(float(radii.max()) * (1.5 + irregular + spike)) + 3
     where = tuple(
         slice(max(0, c - reach), min(n, c + reach + 1))
         for c, n in zip(centre, canvas.shape, strict=True)
@@ -244,7 +264,7 @@ def blob(
     if spikes:
         rays = functional.normalize(dice.normal(dice.integer(8, 18), 3), dim=1)
         aligned = (functional.normalize(scaled, dim=-1) @ rays.T).amax(dim=-1)
-        distance = distance / (1 + dice.uniform(0.35, 0.9) * ((aligned - 0.9) / 0.1).clamp(0, 1))
+        distance = distance / (1 + spike * ((aligned - 0.92) / 0.08).clamp(0, 1))
     return Blob(where, distance, least)
 
 

@@ -9,7 +9,18 @@ import torch
 from torch import Tensor
 
 from napari_ctvlp.training.data import IGNORE, Chest
-from napari_ctvlp.training.synthesis import decoys, diffuse, focal, pleural, scanner
+from napari_ctvlp.training.synthesis import (
+    airway,
+    bones,
+    decoys,
+    diffuse,
+    focal,
+    heart,
+    kidney,
+    liver,
+    pleural,
+    scanner,
+)
 from napari_ctvlp.training.synthesis.canvas import FINDINGS, Canvas, Chance, Painted
 from napari_ctvlp.training.synthesis.scanner import image_noise
 from napari_ctvlp.training.synthesis.source import SIZE, Source, organ_tokens
@@ -37,11 +48,15 @@ class Work:
 
 #: Findings of the chest, and of abdomen and bones, in painting order (diffuse first, focal last).
 CHEST = {
+    "aortic_aneurysm": Work(heart.aortic_aneurysm, 1.1, "aorta"),
     "emphysema": Work(diffuse.emphysema, 1.2),
     "fibrosis": Work(diffuse.fibrosis, 1.6),
     "ground_glass": Work(diffuse.ground_glass, 1.5),
-    "effusion": Work(pleural.effusion, 1.4),
-    "pneumothorax": Work(pleural.pneumothorax, 0.9),
+    "bronchiectasis": Work(airway.bronchiectasis, 1.3),
+    "pericardial_effusion": Work(heart.pericardial_effusion, 1.1, "heart"),
+    "hiatal_hernia": Work(heart.hiatal_hernia, 1.0, "hiatus"),
+    "effusion": Work(pleural.effusion, 1.4, "back"),
+    "pneumothorax": Work(pleural.pneumothorax, 0.9, "front"),
     "consolidation": Work(diffuse.consolidation, 1.5),
     "atelectasis": Work(diffuse.atelectasis, 1.6),
     "pleural_thickening": Work(pleural.pleural_thickening, 1.6),
@@ -50,10 +65,25 @@ CHEST = {
     "cavity": Work(focal.cavity, 1.6),
     "nodule": Work(focal.nodule, 3.0),
     "calcified_nodule": Work(focal.calcified_nodule, 1.3),
+    "aortic_calcification": Work(heart.aortic_calcification, 1.2, "aorta"),
+    "coronary_calcification": Work(heart.coronary_calcification, 1.2, "heart"),
 }
-PELVIS: dict[str, Work] = {}
-FAMILIES = (CHEST, PELVIS)
-PAINTERS: dict[str, Work] = {**PELVIS, **CHEST}
+BELOW = {
+    "splenomegaly": Work(liver.splenomegaly, 1.0, "spleen"),
+    "vertebral_fracture": Work(bones.vertebral_fracture, 1.2, "spine"),
+    "steatosis": Work(liver.steatosis, 0.9, "liver"),
+    "ascites": Work(liver.ascites, 1.0, "liver"),
+    "hydronephrosis": Work(kidney.hydronephrosis, 1.0, "kidney"),
+    "liver_metastasis": Work(liver.liver_metastasis, 1.2, "liver"),
+    "liver_cyst": Work(liver.liver_cyst, 1.2, "liver"),
+    "kidney_cyst": Work(kidney.kidney_cyst, 1.2, "kidney"),
+    "kidney_stone": Work(kidney.kidney_stone, 1.2, "kidney"),
+    "gallstone": Work(liver.gallstone, 1.0, "gallbladder"),
+    "lytic_lesion": Work(bones.lytic_lesion, 1.3, "bone"),
+    "sclerotic_lesion": Work(bones.sclerotic_lesion, 1.3, "bone"),
+}
+FAMILIES = (CHEST, BELOW)
+PAINTERS: dict[str, Work] = {**BELOW, **CHEST}
 #: Share of the two families.
 SHARES = (0.7, 0.3)
 #: Chances of 0, 1, 2, 3 or 4 findings in one crop, and how often chest crops are mirrored.
@@ -132,18 +162,18 @@ class CropMaker:
             Paint these instead of a random choice, and no hard negatives.
         """
         dice = Chance(seed, self.device)
-        family = dice.pick(list(SHARES)) if any(map(self._can, PELVIS)) else 0
-        drawn = draw_findings(dice, family, self._can) if findings is None else list(findings)
+        family = dice.pick(list(SHARES)) if any(map(self.can, BELOW)) else 0
+        drawn = draw_findings(dice, family, self.can) if findings is None else list(findings)
         if findings:
-            family = int(findings[0] in PELVIS)
-        around = self._around(dice, drawn, family)
+            family = int(findings[0] in BELOW)
+        around = self._around(dice, drawn, family, sure=findings is not None)
         if around == "mined" and findings is None and dice.chance(0.5):
             drawn = []
         source = self._source(dice, around)
         flip = dice.chance(MIRRORED[family])
         canvas, place, flags, body_mm = source.cut(dice, strength, around, flip)
         scanner.contrast(canvas, dice, strength, source.chest.case)
-        organs = organ_tokens(canvas, body_mm)
+        organs = organ_tokens(canvas, body_mm, chest=source.chest.case.chest)
         if findings is None:
             decoys.place(canvas, dice)
         painted = paint(canvas, drawn, dice)
@@ -153,14 +183,15 @@ class CropMaker:
         case = source.chest.case
         return Crop(canvas, place, flags, case.unknown_findings, painted, organs, case.name)
 
-    def _can(self, finding: str) -> bool:
+    def can(self, finding: str) -> bool:
         """Tell whether any CT has the place a finding needs."""
         around = PAINTERS[finding].around
         return any(source.spots[around].size for source in self.sources)
 
-    def _around(self, dice: Chance, findings: Sequence[str], family: int) -> str:
+    def _around(self, dice: Chance, findings: Sequence[str], family: int, *, sure: bool) -> str:
         """Choose what the crop is centred on: the place of the first finding, or elsewhere."""
-        if findings and dice.chance(1.0 if family else 0.75):
+        likely = 1.0 if sure or family else 0.75
+        if findings and self.can(findings[0]) and dice.chance(likely):
             return PAINTERS[findings[0]].around
         names = list(ELSEWHERE[family])
         weights = [

@@ -159,8 +159,7 @@ def _region(
         lower = canvas.spot(place & (_along(canvas.shape, 1, dice.device) > centre[1]), dice)
         centre = lower or centre
     shape = blob(canvas, centre, radius_mm, dice, axes=(0.7, 1.3), irregular=rough)
-    lung = (canvas.side[shape.where] == canvas.side[centre]).float()
-    return shape, lung * (canvas.lung_mm[shape.where] > 0)
+    return shape, canvas.to_wall(canvas.side == canvas.side[centre])[shape.where].float()
 
 
 def _band(canvas: Canvas, dice: Chance) -> Painted | None:

@@ -15,7 +15,7 @@ def nodule(canvas: Canvas, dice: Chance) -> Painted | None:
 
     Diameters are log-uniform, so that as many lie below 10 mm as above.
     """
-    radius = dice.log_uniform(2.2, 14.0)
+    radius = dice.log_uniform(2.2, 13.0)
     centre = canvas.spot(_nodule_place(canvas, dice), dice)
     if centre is None:
         return None
@@ -46,9 +46,9 @@ def mass(canvas: Canvas, dice: Chance) -> Painted | None:
     centre = canvas.spot(_mass_place(canvas, dice), dice)
     if centre is None:
         return None
-    radius, rough = dice.log_uniform(16, 40), dice.uniform(0.08, 0.3)
+    radius, rough = dice.log_uniform(16, 37), dice.uniform(0.06, 0.22)
     spiky = dice.chance(0.5)
-    shape = blob(canvas, centre, radius, dice, axes=(0.75, 1.3), irregular=rough, spikes=spiky)
+    shape = blob(canvas, centre, radius, dice, axes=(0.8, 1.2), irregular=rough, spikes=spiky)
     if dice.chance(0.25):
         _haze(canvas, shape, dice)
     alpha = spare_bone(canvas, shape, shape.soft(dice.uniform(0.6, 1.6)))
@@ -99,6 +99,8 @@ def lymph_node(canvas: Canvas, dice: Chance) -> Painted | None:
         place = fat & canvas.mask("soft_tissue", "unknown") & near_root & (canvas.lung_mm > -36)
     if canvas.up is not None:
         place = place & (canvas.up < 0.7) & (canvas.up > -1.1)
+    if canvas.deep is not None:
+        place = place & canvas.deep
     centre = canvas.spot(place, dice)
     if centre is None:
         return None

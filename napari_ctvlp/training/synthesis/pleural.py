@@ -72,7 +72,7 @@ def _one_side(canvas: Canvas, dice: Chance) -> Tensor | None:
     if max(sizes) < 4000:
         return None
     number = 1 + dice.pick([s if s > 4000 else 0.0 for s in sizes])
-    return (canvas.side == number).float()
+    return canvas.to_wall(canvas.side == number).float()
 
 
 def _level(canvas: Canvas, lung: Tensor, dice: Chance, *, back: bool) -> Tensor | None:

@@ -27,6 +27,8 @@ MADE_OF = {
     "pancreas": ("pancreas",), "stomach": ("stomach",), "bones": ("bone", "vertebra", "rib"),
     "mediastinum": ("trachea",), "abdomen": ("colon", "small_bowel", "bladder"),
 }  # fmt: skip
+#: A CT with fewer lung voxels has no room for findings of the chest.
+LEAST_LUNG = 40_000
 #: Deeper than this in the body, nameless tissue is mediastinum or abdomen.
 INNER_MM = 25.0
 
@@ -97,6 +99,7 @@ class Source:
             anatomy=(packed & 31).to(torch.uint8),
             across=relative[..., 2],
             found=torch.zeros_like(side),
+            deep=values[2] > 30,
             free=((packed >> FLAG_SHIFT) & 7) == 0,
             up=relative[..., 0],
             ids=ids,
@@ -119,11 +122,11 @@ class Source:
         return where * _row(step, self.device) + _row(start, self.device)
 
 
-def organ_tokens(canvas: Canvas, body_mm: Tensor) -> Tensor:
+def organ_tokens(canvas: Canvas, body_mm: Tensor, *, chest: bool = True) -> Tensor:
     """Return which of the 15 anatomies a token lies in, shape (t, t, t), uint8; 0 for none.
 
     Nameless tissue deep in the body is mediastinum between the lungs and abdomen below them:
-    that split is by position and rough.
+    that split is by position and rough. Without a chest all of it is abdomen.
     """
     table = torch.zeros(32, dtype=torch.uint8, device=canvas.hu.device)
     for number, name in enumerate(ANATOMIES):
@@ -141,7 +144,7 @@ def organ_tokens(canvas: Canvas, body_mm: Tensor) -> Tensor:
     loose = (classes == CODE["soft_tissue"]) | (classes == CODE["unknown"])
     loose = loose & (body_mm[step] > INNER_MM) & (organs == 0)
     if canvas.up is not None:
-        up = canvas.up[step]
+        up = canvas.up[step] if chest else canvas.up[step] * 0 + 2
         organs[loose & (across.abs() < 0.5) & (up < 0.5)] = ANATOMIES.index("mediastinum") + 1
         organs[loose & (up > 1.0)] = ANATOMIES.index("abdomen") + 1
     return organs
@@ -179,12 +182,14 @@ def _spots(chest: Chest, ids: np.ndarray) -> dict[str, np.ndarray]:
     classes, side = labels & 31, (labels >> SIDE_SHIFT) & 3
     vessel = classes == CLASSES.index("vessel")
     flags = labels >> FLAG_SHIFT
-    across = -chest.affine[0, 3] + 2.0 * np.arange(chest.hu.shape[2])
-    root = np.abs((across - chest.box.centre[2]) / chest.box.half[2])[None, None, :] < 0.45
+    up, rows, across = _relative_axes(chest)
+    root = np.abs(across) < 0.45
     hard = (vessel & (chest.lung_mm > 10)) | ((np.abs(chest.lung_mm) < 8) & root & (side > 0))
     bone = np.isin(classes, [CLASSES.index(n) for n in ("bone", "vertebra", "rib")])
     masks = {
         "lung": side > 0,
+        "back": (side > 0) & (rows > 0.15),
+        "front": (side > 0) & (rows < -0.1),
         "body": chest.body_mm > 0,
         "hard": hard,
         "weak": (flags & WEAK_MASS) > 0,
@@ -193,8 +198,20 @@ def _spots(chest: Chest, ids: np.ndarray) -> dict[str, np.ndarray]:
     }
     for name in ("heart", "aorta", "oesophagus", "liver", "spleen", "kidney", "gallbladder"):
         masks[name] = classes == CLASSES.index(name)
-    return {name: _some(mask) if mask.sum() > 400 else _some(mask & False)
-            for name, mask in masks.items()}  # fmt: skip
+    masks["hiatus"] = masks["oesophagus"] & (up > 0.25) & (up < 1.2)
+    if masks["lung"].sum() < LEAST_LUNG:
+        masks.update(dict.fromkeys(("lung", "back", "front", "hard"), side < 0))
+    return {name: _some(mask if mask.sum() > 400 else mask & False) for name, mask in masks.items()}
+
+
+def _relative_axes(chest: Chest) -> list[np.ndarray]:
+    """Positions along I, P, L in half widths of the lung box, ready to broadcast."""
+    out = []
+    for axis, step in enumerate(np.eye(3, dtype=int)):
+        screen = -chest.affine[2 - axis, 3] + 2.0 * np.arange(chest.hu.shape[axis])
+        relative = (screen - chest.box.centre[axis]) / chest.box.half[axis]
+        out.append(relative.reshape(np.where(step, -1, 1)))
+    return out
 
 
 def _some(mask: np.ndarray) -> np.ndarray:
