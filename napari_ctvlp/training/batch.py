@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from napari_ctvlp.errors import WorkerFailed
+from napari_ctvlp.models.radiograph import both_views
 from napari_ctvlp.training.config import Plan
 from napari_ctvlp.training.data import Chest
+from napari_ctvlp.training.reporting import Own, Reporter
 from napari_ctvlp.training.synthesis.canvas import FINDINGS
 from napari_ctvlp.training.synthesis.crops import Crop, CropMaker
 from napari_ctvlp.training.targets import as_arrays, choose, targets
@@ -26,6 +28,8 @@ from napari_ctvlp.training.targets import as_arrays, choose, targets
 Mined = Mapping[str, list[list[int]]]
 #: One crop, ready to cross to another process.
 Arrays = dict[str, Any]
+#: Objectives that look at radiographs.
+RADIOGRAPHS = {"biud"}
 #: Crops a painter may be ahead.
 AHEAD = 8
 
@@ -84,8 +88,8 @@ class Batch:
         0, or 1 + index into the anatomies of reports.
     sentences : tuple of Sentences
         Per crop; empty when no objective reads reports.
-    radiographs : Tensor, shape (n, 2, h, w), or None
-        Frontal and lateral.
+    radiographs : Tensor, shape (n, 2, s, s), or None
+        Frontal and lateral integrals of attenuation through the crop.
     tokens, pre : Tensor, shapes (n, 64, t, t, t) and (n, 96, t, t, t)
         What the tower made of it, filled in before the objectives see the batch.
     """
@@ -100,20 +104,39 @@ class Batch:
     pre: Tensor
 
 
+@dataclass(frozen=True)
+class Source:
+    """What crops are made from.
+
+    Attributes
+    ----------
+    chests : sequence of Chest
+    own : mapping of str to sentences
+        Reports that a radiologist wrote, by case name.
+    mined : mapping of str to list of (i, p, l)
+        Places of false peaks, by case name; see :class:`CropMaker`.
+    """
+
+    chests: Sequence[Chest]
+    own: Own = field(default_factory=dict)
+    mined: Mined = field(default_factory=dict)
+
+
 class BatchMaker:
     """Makes the crops of a run by number; the same number always gives the same arrays.
 
     Parameters
     ----------
-    chests : sequence of Chest
+    source : Source
     plan : Plan
-    mined : mapping, optional
-        Places of false peaks, by case; see :class:`CropMaker`.
+    reporter : Reporter, optional
+        Writes reports; made when an objective reads them.
     """
 
-    def __init__(self, chests: Sequence[Chest], plan: Plan, mined: Mined | None = None) -> None:
+    def __init__(self, source: Source, plan: Plan, reporter: Reporter | None = None) -> None:
         self.plan = plan
-        self.crops = CropMaker(chests, mined)
+        self.crops = CropMaker(source.chests, source.mined)
+        self.reporter = reporter or (Reporter(own=source.own) if plan.objectives else None)
 
     def make(self, number: int, strength: float) -> Arrays:
         """Make one crop."""
@@ -123,7 +146,12 @@ class BatchMaker:
         target, kind = targets(crop)
         rows = as_arrays(target, kind, choose(crop, target, kind, generator))
         hu, place = crop.canvas.hu.half().numpy(), crop.place.half().numpy()
-        return {"hu": hu, "place": place, "rows": rows}
+        made = {"hu": hu, "place": place, "rows": rows}
+        if self.reporter:
+            made |= {"organs": crop.organs.numpy(), "report": self.reporter.arrays(crop, seed)}
+        if self.plan.objectives.keys() & RADIOGRAPHS:
+            made["radiographs"] = both_views(crop.canvas.hu).half().numpy()
+        return made
 
 
 def inner(crop: Crop, size: int, generator: torch.Generator) -> Crop:
@@ -158,7 +186,9 @@ def join(made: Sequence[Arrays], device: torch.device) -> Batch:
         rows=tuple(_rows(one["rows"], device) for one in made),
         organs=_stack(made, "organs", device) if "organs" in made[0] else None,
         sentences=tuple(_sentences(one["report"], device) for one in made if "report" in one),
-        radiographs=_stack(made, "radiographs", device) if "radiographs" in made[0] else None,
+        radiographs=_stack(made, "radiographs", device).float()
+        if "radiographs" in made[0]
+        else None,
         tokens=empty,
         pre=empty,
     )
@@ -188,20 +218,20 @@ def crops_of(
 
 
 def painted(
-    chests: Sequence[Chest], plan: Plan, span: tuple[int, int], rank: int, mined: Mined | None
+    source: Source, plan: Plan, span: tuple[int, int], rank: int = 0
 ) -> Generator[list[Arrays]]:
     """Yield the crops of each step in ``span``, painted by ``plan.painters`` processes."""
     if not plan.painters:
-        source = crops_of(BatchMaker(chests, plan, mined), *span, rank)
+        crops = crops_of(BatchMaker(source, plan), *span, rank)
         for _ in range(*span):
-            yield [next(source) for _ in range(plan.batch)]
+            yield [next(crops) for _ in range(plan.batch)]
         return
     context = get_context("spawn")
     queues: list[Queue[Arrays]] = [context.Queue(AHEAD) for _ in range(plan.painters)]
     workers = [
         context.Process(
             target=_paint,
-            args=(list(chests), plan, span, rank, mined, (number, plan.painters), queue),
+            args=(source, plan, span, rank, (number, plan.painters), queue),
             daemon=True,
         )
         for number, queue in enumerate(queues)
@@ -244,11 +274,10 @@ def _next(queue: Queue[Arrays], worker: BaseProcess) -> Arrays:
 
 
 def _paint(
-    chests: list[Chest],
+    source: Source,
     plan: Plan,
     span: tuple[int, int],
     rank: int,
-    mined: Mined | None,
     turn: tuple[int, int],
     queue: Queue[Arrays],
 ) -> None:
@@ -256,7 +285,7 @@ def _paint(
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     queue.cancel_join_thread()
-    for arrays in crops_of(BatchMaker(chests, plan, mined), *span, rank, turn):
+    for arrays in crops_of(BatchMaker(source, plan), *span, rank, turn):
         while True:
             try:
                 queue.put(arrays, timeout=2)

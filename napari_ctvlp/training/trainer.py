@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lightning_fabric import Fabric
 
 from napari_ctvlp.models.encoders.mini_tower import Tower, channels_last
 from napari_ctvlp.training import rundir
-from napari_ctvlp.training.batch import Arrays, Batch, join, painted
+from napari_ctvlp.training.batch import Arrays, Batch, Source, join, painted
 from napari_ctvlp.training.config import Plan
 from napari_ctvlp.training.data import Chest
 from napari_ctvlp.training.learner import Learner, Objective, Sealed
@@ -176,7 +177,7 @@ def fabric_of(plan: Plan) -> Fabric:
 
 
 def train(
-    chests: Sequence[Chest],
+    source: Source | Sequence[Chest],
     plan: Plan,
     folder: Path,
     minutes: float = math.inf,
@@ -188,7 +189,7 @@ def train(
 
     Parameters
     ----------
-    chests : sequence of Chest
+    source : Source or sequence of Chest
     plan : Plan
     folder : Path
         Receives ``plan.json``, checkpoints, ``log.jsonl``, ``curves.png`` and pictures.
@@ -207,7 +208,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     rundir.same_plan(folder, plan)
     fabric = fabric_of(plan)
-    arguments = (list(chests), plan, folder, minutes, start, list(validation))
+    source = source if isinstance(source, Source) else Source(list(source))
+    arguments = (source, plan, folder, minutes, start, list(validation))
     if plan.devices > 1:
         fabric.launch(_train, *arguments)  # type: ignore[arg-type]
         return Trainer.resume(folder, fabric)
@@ -216,7 +218,7 @@ def train(
 
 def _train(
     fabric: Fabric,
-    chests: list[Chest],
+    source: Source,
     plan: Plan,
     folder: Path,
     minutes: float,
@@ -228,12 +230,12 @@ def _train(
         trainer = Trainer.resume(folder, fabric)
     else:
         trainer = Trainer(plan, start, fabric)
-        trainer.mine(chests)
+        trainer.mine(source.chests)
     run = _Run(trainer, folder, time.monotonic() + 60 * minutes, validation)
     while trainer.done < plan.steps and not run.late:
         if plan.at(trainer.done)[0] > trainer.stage:
-            trainer.next_stage(chests)
-        run.stage(chests)
+            trainer.next_stage(source.chests)
+        run.stage(source)
     return trainer
 
 
@@ -249,11 +251,12 @@ class _Run:
             self.log = rundir.Log(folder, trainer.done)
             self.judge = Validation(validation, self.plan)
 
-    def stage(self, chests: Sequence[Chest]) -> None:
+    def stage(self, source: Source) -> None:
         """Do the steps left in this stage, as long as there is time."""
         trainer, fabric = self.trainer, self.trainer.fabric
         end = sum(s.steps for s in self.plan.stages[: trainer.stage + 1])
-        crops = painted(chests, self.plan, (trainer.done, end), fabric.global_rank, trainer.mined)
+        source = replace(source, mined=trainer.mined)
+        crops = painted(source, self.plan, (trainer.done, end), fabric.global_rank)
         with closing(crops) as steps:
             for made in steps:
                 losses = trainer.step(trainer.parts_of(made))

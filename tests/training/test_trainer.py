@@ -11,7 +11,7 @@ import torch
 
 from napari_ctvlp.errors import InputRefused, ModelRefused
 from napari_ctvlp.training import rundir
-from napari_ctvlp.training.batch import Arrays, BatchMaker, crops_of, join, painted
+from napari_ctvlp.training.batch import Arrays, BatchMaker, Source, crops_of, join, painted
 from napari_ctvlp.training.check import auroc, check, table
 from napari_ctvlp.training.config import Plan, Stage
 from napari_ctvlp.training.data import IGNORE, Chest
@@ -33,7 +33,7 @@ def _one_thread():
 @pytest.fixture(scope="module")
 def crops(small_chest: Chest) -> list[Arrays]:
     plan = replace(PLAN, batch=1, size=48)
-    return list(crops_of(BatchMaker([small_chest], plan), 0, 4))
+    return list(crops_of(BatchMaker(Source([small_chest]), plan), 0, 4))
 
 
 def test_a_broken_run_ends_like_an_unbroken_one(small_chest: Chest, tmp_path: Path):
@@ -80,8 +80,8 @@ def test_lines_after_the_checkpoint_are_taken_back(tmp_path: Path):
 
 @pytest.mark.parametrize("painters", [1, 2])
 def test_painters_hand_over_the_same_crops(small_chest: Chest, painters: int):
-    own = list(painted([small_chest], PLAN, (1, 3), 0, None))
-    theirs = list(painted([small_chest], replace(PLAN, painters=painters), (1, 3), 0, None))
+    own = list(painted(Source([small_chest]), PLAN, (1, 3)))
+    theirs = list(painted(Source([small_chest]), replace(PLAN, painters=painters), (1, 3)))
     for step, other in zip(own, theirs, strict=True):
         for one, two in zip(step, other, strict=True):
             assert (one["hu"] == two["hu"]).all()
@@ -93,7 +93,7 @@ def test_no_crop_is_drawn_twice(small_chest: Chest):
     drawn = [
         one["hu"].tobytes()
         for rank in (0, 1)
-        for one in crops_of(BatchMaker([small_chest], plan), 0, 3, rank)
+        for one in crops_of(BatchMaker(Source([small_chest]), plan), 0, 3, rank)
     ]
     assert len(set(drawn)) == 2 * 3 * plan.batch
 
@@ -101,7 +101,7 @@ def test_no_crop_is_drawn_twice(small_chest: Chest):
 def test_a_smaller_crop_is_a_part_of_the_large_one(small_chest: Chest):
     whole, part = (
         CropMaker([small_chest]).make(2).canvas,
-        BatchMaker([small_chest], replace(PLAN, seed=0)).make(2, 1.0),
+        BatchMaker(Source([small_chest]), replace(PLAN, seed=0)).make(2, 1.0),
     )
     assert part["hu"].shape == (24, 24, 24)
     assert part["place"].shape == (4, 12, 12, 12)
