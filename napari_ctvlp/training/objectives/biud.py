@@ -10,16 +10,35 @@ reconstruction, from the family of methods it belongs to.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_ctvlp.training.objectives.contrast import NOWHERE, contrast, same
+from napari_ctvlp.errors import InputRefused
+from napari_ctvlp.training.objectives.contrast import NOWHERE, Memory, contrast, same
+from napari_ctvlp.training.objectives.reports import (
+    SENTENCE,
+    TOKEN,
+    Adapter,
+    Temperature,
+    members,
+    report_of,
+)
+from napari_ctvlp.training.objectives.teacher import load
+
+if TYPE_CHECKING:
+    from napari_ctvlp.training.batch import Batch
+
+Form = Literal["cosine", "contrastive", "regression"]
+Correction = Literal["overlap", "healthy", "alike", "mask", "none"]
 
 #: Temperatures of the distilled relations and of the contrastive form.
 RELATION_TAU, PAIR_TAU = 0.1, 0.07
+#: Reports of the bank that relations are to.
+ANCHORS = 128
 #: Likeness of reports from which a pair is taken for a false negative.
 ALIKE = 0.9
 
@@ -71,7 +90,7 @@ def taught(found: Retrieved, vectors: Tensor) -> Tensor:
 
 def pairwise(
     student: Tensor, teacher: Tensor, has: Tensor,
-    form: Literal["cosine", "contrastive", "regression"] = "cosine",
+    form: Form = "cosine",
 ) -> Tensor:  # fmt: skip
     """Return how far each student vector is from its teacher's.
 
@@ -239,3 +258,134 @@ def _unit(vectors: Tensor) -> Tensor:
 
 def _nothing(student: Tensor) -> Tensor:
     return student.new_zeros((), dtype=torch.float32)
+
+
+class Parts(nn.Module):
+    """Heads: crop to token space, to the teacher's space, reports' adapter, the past.
+
+    What the bank holds is moved between devices with them, but not saved again.
+    """
+
+    images: Tensor
+    reports: Tensor
+    anchors: Tensor
+    meant: Tensor
+
+    def __init__(self, past: int, bank: str) -> None:
+        super().__init__()
+        self.image = nn.Linear(2 * TOKEN, TOKEN)
+        self.adapter = Adapter()
+        self.temperature = Temperature(bounds=(0.01, 0.5))
+        self.memory = Memory(past, (TOKEN, SENTENCE))
+        self.has_bank = bool(bank)
+        if bank:
+            self.student = nn.Linear(TOKEN, TOKEN)
+            expert, known, _ = load(Path(bank))
+            spread = known.reports[:: max(1, len(known.reports) // ANCHORS)][:ANCHORS]
+            with torch.no_grad():
+                meant = expert.adapter(spread)
+            kept = {"images": known.images, "reports": known.reports}
+            for name, value in {**kept, "anchors": spread, "meant": meant}.items():
+                self.register_buffer(name, value, persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Pool the tokens of crops, (n, 64, t, t, t), to (n, 64): their mean and their peaks."""
+        pooled = torch.cat([tokens.mean(dim=(2, 3, 4)), tokens.amax(dim=(2, 3, 4))], dim=1)
+        out: Tensor = self.image(pooled)
+        return out
+
+
+class Objective:
+    """Robust contrast of crops with their reports, and distillation of the 2D expert.
+
+    The teacher of a crop is the radiograph whose report is likest, out of the expert's bank; it
+    need not be of the same study.
+
+    Parameters
+    ----------
+    bank : str
+        File written by ``training/expert.py``; empty for contrast alone.
+    pairwise, relational : float
+        Weights of the two distilled terms, against 1 of the contrast.
+    form : str
+        Of the pair-wise term; see :func:`pairwise`.
+    correction : str
+        What makes a false negative: ``"overlap"`` of findings, two ``"healthy"`` reports,
+        report vectors ``"alike"``, the same but taken out (``"mask"``), or ``"none"``.
+    past : int
+        Crops remembered.
+    teachers : int
+        Radiographs averaged per crop.
+    floor : float
+        Least likeness of a teacher's report.
+    """
+
+    name = "biud"
+
+    def __init__(
+        self, bank: str = "", pairwise: float = 1.0, relational: float = 1.0,
+        form: Form = "cosine", correction: Correction = "overlap", past: int = 256,
+        teachers: int = 1, floor: float = 0.5,
+    ) -> None:  # fmt: skip
+        if form not in get_args(Form) or correction not in get_args(Correction):
+            raise InputRefused(
+                "bad-objective",
+                f"form out of {get_args(Form)}, correction out of {get_args(Correction)}.",
+                f"form is {form!r}, correction {correction!r}.",
+                "Change [objectives.biud] in the config.",
+            )
+        self.pairwise, self.relational = pairwise, relational
+        self.form: Form = form
+        self.correction: Correction = correction
+        self.teachers, self.floor = teachers, floor
+        self._parts = Parts(past, bank)
+
+    def parts(self) -> nn.Module:
+        """Return the heads."""
+        return self._parts
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return contrast plus weighted distillation over the crops that have a report."""
+        said = [report_of(sentences) for sentences in batch.sentences]
+        rows = [number for number, one in enumerate(said) if one is not None]
+        if not rows:
+            return batch.tokens.new_zeros(())
+        reports = torch.stack([one[0] for one in said if one is not None])
+        sets = torch.tensor([one[1] for one in said if one is not None], device=reports.device)
+        crops = self._parts(batch.tokens[rows])
+        loss = self._contrast(_unit(crops), reports, sets)
+        if self._parts.has_bank:
+            loss = loss + self._distil(crops, reports)
+        return loss
+
+    def _contrast(self, images: Tensor, reports: Tensor, sets: Tensor) -> Tensor:
+        parts = self._parts
+        past_images, past_reports, past_sets = parts.memory.of(0)
+        weights = self._weights(reports, sets, past_reports, past_sets)
+        with torch.no_grad():
+            past = past_images, parts.adapter(past_reports)
+        parts.memory.add(images, reports, torch.zeros_like(sets), sets)
+        if len(images) + len(past_images) < 2:
+            return _nothing(images)
+        mode: Literal["soft", "mask"] = "mask" if self.correction == "mask" else "soft"
+        texts, scale = parts.adapter(reports), parts.temperature.scale()
+        return robust_contrast(images, texts, weights, scale, mode=mode, past=past)
+
+    def _weights(
+        self, reports: Tensor, sets: Tensor, past_reports: Tensor, past_sets: Tensor
+    ) -> Tensor:
+        if self.correction == "overlap":
+            return overlap(members(sets), members(past_sets))
+        if self.correction == "healthy":
+            return healthy(sets == 0, past_sets == 0)
+        return alike(reports, past_reports, floor=1.0 if self.correction == "none" else ALIKE)
+
+    def _distil(self, crops: Tensor, reports: Tensor) -> Tensor:
+        """Distil the retrieved teachers: their vectors, and their relations to anchor reports."""
+        parts = self._parts
+        found = retrieve(reports, parts.reports, most=self.teachers, floor=self.floor)
+        theirs = taught(found, parts.images)
+        near = pairwise(parts.student(crops), theirs, found.has, self.form)
+        anchors = parts.adapter(parts.anchors), parts.meant
+        shared = anchored(_unit(crops), _unit(theirs), found.has, anchors)
+        return self.pairwise * near + self.relational * shared

@@ -96,8 +96,9 @@ class Memory(nn.Module):
     ----------
     length : int
         Pairs kept; the oldest are overwritten.
-    width : int
-        Length of a vector.
+    widths : (int, int)
+        Lengths of an image and of a text vector. Texts may be kept as they come from the frozen
+        tower, to be adapted anew at each step.
     """
 
     images: Tensor
@@ -106,18 +107,18 @@ class Memory(nn.Module):
     meaning: Tensor
     next: Tensor
 
-    def __init__(self, length: int, width: int) -> None:
+    def __init__(self, length: int, widths: tuple[int, int]) -> None:
         super().__init__()
-        self.register_buffer("images", torch.zeros(length, width))
-        self.register_buffer("texts", torch.zeros(length, width))
+        self.register_buffer("images", torch.zeros(length, widths[0]))
+        self.register_buffer("texts", torch.zeros(length, widths[1]))
         self.register_buffer("group", torch.full((length,), -1))
         self.register_buffer("meaning", torch.zeros(length, dtype=torch.int64))
         self.register_buffer("next", torch.zeros((), dtype=torch.int64))
 
-    def of(self, group: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """Return (images, texts) and meanings remembered of one group, copies."""
+    def of(self, group: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return copies of images, texts and meanings remembered of one group."""
         rows = self.group == group
-        return (self.images[rows], self.texts[rows]), self.meaning[rows]
+        return self.images[rows], self.texts[rows], self.meaning[rows]
 
     @torch.no_grad()
     def add(self, images: Tensor, texts: Tensor, group: Tensor, meaning: Tensor) -> None:

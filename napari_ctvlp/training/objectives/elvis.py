@@ -13,14 +13,24 @@ read: its temperatures, its weights of directions, and attention to build a regi
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_ctvlp.errors import InputRefused
-from napari_ctvlp.training.objectives.contrast import NOWHERE
+from napari_ctvlp.training.objectives.contrast import NOWHERE, Memory, contrast, same
+from napari_ctvlp.training.objectives.reports import (
+    SENTENCE,
+    TOKEN,
+    Adapter,
+    Temperature,
+    report_of,
+)
+
+if TYPE_CHECKING:
+    from napari_ctvlp.training.batch import Batch, Sentences
 
 #: Temperatures: of the global contrast, of the local one, of likenesses.
 GLOBAL_TAU, LOCAL_TAU, LIKE_TAU = 0.1, 0.3, 0.1
@@ -202,3 +212,111 @@ def _pairs(present: Tensor) -> Tensor:
     """Pairs of different present vectors, shape (b, n, n)."""
     different = ~torch.eye(present.shape[1], dtype=torch.bool, device=present.device)
     return present[:, :, None] & present[:, None] & different
+
+
+class Parts(nn.Module):
+    """Heads: crops to one vector, the reports' adapter, the past."""
+
+    def __init__(self, past: int) -> None:
+        super().__init__()
+        self.image = nn.Linear(TOKEN, TOKEN)
+        self.adapter = Adapter()
+        self.temperature = Temperature(GLOBAL_TAU)
+        self.memory = Memory(past, (TOKEN, SENTENCE))
+
+
+class Objective:
+    """Contrast of crops with reports, of sentences with where they look, and kept likenesses.
+
+    The projection whose likenesses are kept is the tower's own head, from ``pre`` to tokens.
+    Reports of one set of findings are no negatives of one another, as in fVLM; earlier crops
+    are further columns of the global contrast.
+
+    Parameters
+    ----------
+    reading : str
+        Of the intra-modal term; see :func:`intra_modal`.
+    local, image, text : float
+        Weights of the local contrast and of the likenesses within image and report, against 1
+        of the global contrast.
+    regions : int
+        Tokens drawn per crop.
+    past : int
+        Crops remembered.
+    """
+
+    name = "elvis"
+
+    def __init__(
+        self, reading: Reading = "preserve", local: float = 1.0, image: float = 1.0,
+        text: float = 0.5, regions: int = 256, past: int = 256,
+    ) -> None:  # fmt: skip
+        if reading not in get_args(Reading):
+            raise InputRefused(
+                "bad-objective", f"a reading out of {get_args(Reading)}.", f"It is {reading!r}.",
+                "Change [objectives.elvis] in the config.",
+            )  # fmt: skip
+        self.reading: Reading = reading
+        self.local, self.image, self.text, self.regions = local, image, text, regions
+        self._parts = Parts(past)
+
+    def parts(self) -> nn.Module:
+        """Return the heads."""
+        return self._parts
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the weighted sum of the four terms."""
+        before, after = self._regions(batch.pre, batch.tokens)
+        regions = functional.normalize(after, dim=2)
+        every = torch.ones(after.shape[:2], dtype=torch.bool, device=after.device)
+        raw, present, kind = _padded(batch.sentences, after)
+        spoken = self._parts.adapter(raw)
+        twin = twins(spoken, regions, every)
+        alike = (kind[:, :, None] == kind[:, None]).float()
+        heard = twins(regions, spoken, present)
+        image = intra_modal(
+            before, after, every & present.any(1, keepdim=True), self.reading, twin=heard
+        )
+        text = intra_modal(raw, spoken, present, self.reading, twin=twin, centred=True)
+        local = local_contrast(spoken, twin, present, targets=alike)
+        weighted = self.local * local + self.image * image + self.text * text
+        return self._whole(batch) + weighted
+
+    def _regions(self, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw the same tokens of every crop, shapes (n, k, 96) and (n, k, 64)."""
+        chosen = torch.randperm(after[0, 0].numel(), device=after.device)[: self.regions]
+        first, second = (x.flatten(2)[:, :, chosen].mT for x in (before, after))
+        return first, second
+
+    def _whole(self, batch: Batch) -> Tensor:
+        """Global contrast of the crops that have a report."""
+        parts = self._parts
+        said = [report_of(sentences) for sentences in batch.sentences]
+        rows = [number for number, one in enumerate(said) if one is not None]
+        if not rows:
+            return batch.tokens.new_zeros(())
+        reports = torch.stack([one[0] for one in said if one is not None])
+        sets = torch.tensor([one[1] for one in said if one is not None], device=reports.device)
+        images = functional.normalize(parts.image(batch.tokens[rows].mean(dim=(2, 3, 4))), dim=1)
+        past_images, past_reports, past_sets = parts.memory.of(0)
+        with torch.no_grad():
+            past = past_images, parts.adapter(past_reports)
+        parts.memory.add(images, reports, torch.zeros_like(sets), sets)
+        weights = same(sets, past_sets)
+        if bool(weights.all()):
+            return batch.tokens.new_zeros(())
+        texts, scale = parts.adapter(reports), parts.temperature.scale()
+        return contrast(images, texts, weights, scale, past=past)
+
+
+def _padded(sentences: tuple[Sentences, ...], like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Vectors (n, k, 384), presence (n, k), and what is said of which organ (n, k), padded."""
+    most = max([len(one.vectors) for one in sentences], default=0)
+    raw = like.new_zeros(len(like), max(1, most), SENTENCE)
+    present = torch.zeros(raw.shape[:2], dtype=torch.bool, device=like.device)
+    kind = torch.full(raw.shape[:2], -1, device=like.device)
+    for number, one in enumerate(sentences):
+        k = len(one.vectors)
+        raw[number, :k], present[number, :k] = one.vectors.to(raw), True
+        kind[number, :k] = one.organ * 1000 + one.meaning
+    return raw, present, kind

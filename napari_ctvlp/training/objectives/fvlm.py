@@ -12,14 +12,26 @@ describes and the released code leaves out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
-from napari_ctvlp.training.objectives.contrast import contrast, same
+from napari_ctvlp.training.objectives.contrast import NOWHERE, Memory, contrast, same
+from napari_ctvlp.training.objectives.reports import (
+    SENTENCE,
+    TOKEN,
+    Adapter,
+    Temperature,
+    report_of,
+)
 
-#: Bounds of the learned temperature, and where it starts.
-TAU_RANGE, TAU_START = (0.001, 0.5), 0.07
+if TYPE_CHECKING:
+    from napari_ctvlp.training.batch import Batch
+
+#: Anatomies of reports.
+ORGANS = 15
 
 
 def meanings(texts: Sequence[str], normal: Sequence[bool]) -> Tensor:
@@ -102,3 +114,96 @@ def _numbers(labels: Tensor, count: int) -> Tensor:
     """Which of the numbers 1 to ``count`` occur per row, shape (n, count)."""
     wanted = torch.arange(1, count + 1, device=labels.device)
     return torch.stack([torch.isin(wanted, row) for row in labels])
+
+
+class Parts(nn.Module):
+    """Heads: a query and a projection per organ over its tokens, the texts' adapter, the past."""
+
+    def __init__(self, past: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.zeros(ORGANS, TOKEN))
+        self.project = nn.Parameter(torch.eye(TOKEN).repeat(ORGANS, 1, 1))
+        self.adapter = Adapter()
+        self.temperature = Temperature()
+        self.memory = Memory(past, (TOKEN, SENTENCE))
+
+    def forward(self, tokens: Tensor, mask: Tensor, organ: int) -> Tensor:
+        """Pool an organ's tokens, (n, 64, k) where ``mask`` (n, k), to unit vectors (n, 64)."""
+        logits = torch.einsum("nck,c->nk", tokens, self.query[organ]) / TOKEN**0.5
+        share = logits.masked_fill(~mask, NOWHERE).softmax(dim=1)
+        pooled = torch.einsum("nck,nk->nc", tokens, share)
+        return functional.normalize(pooled @ self.project[organ], dim=1)
+
+
+class Objective:
+    """Contrast by organ of what a crop shows with what its report says.
+
+    Beside the released loss, ours: crops hold few organs whole, so by default a cut organ counts
+    too (its report is of the crop); texts of one set of findings mean the same, being
+    paraphrases; and organs of earlier crops are further columns. The mean is over organs.
+
+    Parameters
+    ----------
+    past : int
+        Organs remembered.
+    whole : bool
+        Only organs that touch no face of the crop count, as released.
+    least : int
+        Tokens an organ must have.
+    """
+
+    name = "fvlm"
+
+    def __init__(self, past: int = 1024, whole: bool = False, least: int = 16) -> None:
+        self.whole, self.least = whole, least
+        self._parts = Parts(past)
+
+    def parts(self) -> nn.Module:
+        """Return the heads."""
+        return self._parts
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the mean over the organs in view of which something can be told apart."""
+        losses, new = [], []
+        if batch.organs is None or not batch.sentences:
+            return batch.tokens.new_zeros(())
+        for organ, masks in enumerate(self._seen(batch.organs).unbind(1)):
+            if pairs := self._pairs(batch, masks, organ):
+                losses.append(self._organ(organ, *pairs))
+                new.append((*pairs, torch.full_like(pairs[2], organ)))
+        for images, texts, meaning, group in new:
+            self._parts.memory.add(images, texts, group, meaning)
+        losses = [loss for loss in losses if loss.requires_grad]
+        return torch.stack(losses).mean() if losses else batch.tokens.new_zeros(())
+
+    def _seen(self, organs: Tensor) -> Tensor:
+        """Masks of the organs that count, shape (n, 15, tokens); empty ones do not."""
+        numbers = torch.arange(1, ORGANS + 1, device=organs.device)
+        masks = organs.flatten(1)[:, None] == numbers[:, None]
+        counted = masks.sum(dim=2) >= self.least
+        if self.whole:
+            counted &= complete(organs, ORGANS)
+        return masks & counted[:, :, None]
+
+    def _pairs(
+        self, batch: Batch, masks: Tensor, organ: int
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Image vectors, raw text vectors and meanings of the crops that show an organ."""
+        said = [report_of(sentences, organ) for sentences in batch.sentences]
+        both = zip(said, masks.any(dim=1).tolist(), strict=True)
+        kept = [(n, *one) for n, (one, seen) in enumerate(both) if one is not None and seen]
+        if not kept:
+            return None
+        rows, texts, sets = zip(*kept, strict=True)
+        images = self._parts(batch.tokens[list(rows)].flatten(2), masks[list(rows)], organ)
+        return images, torch.stack(texts), torch.tensor(sets, device=images.device)
+
+    def _organ(self, organ: int, images: Tensor, texts: Tensor, meaning: Tensor) -> Tensor:
+        parts = self._parts
+        past_images, past_texts, past_meaning = parts.memory.of(organ)
+        with torch.no_grad():
+            past = past_images, parts.adapter(past_texts)
+        scale = parts.temperature.scale()
+        return fvlm_loss(
+            images, parts.adapter(texts), meaning, scale, past=past, past_meaning=past_meaning
+        )

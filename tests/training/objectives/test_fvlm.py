@@ -98,17 +98,17 @@ def test_half_precision_stays_finite(scale: float):
 
 
 def test_memory_keeps_the_last_and_survives_a_checkpoint():
-    memory = Memory(4, 16)
+    memory = Memory(4, (16, 16))
     for step in range(3):
         group = torch.tensor([step % 2, step % 2])
         memory.add(unit(step, 2), unit(step + 9, 2), group, torch.tensor([step, step]))
-    (images, texts), meaning = memory.of(0)
+    images, texts, meaning = memory.of(0)
     assert torch.equal(images, unit(2, 2))
     assert torch.equal(texts, unit(11, 2))
     assert meaning.tolist() == [2, 2]
-    again = Memory(4, 16)
+    again = Memory(4, (16, 16))
     again.load_state_dict(memory.state_dict())
     for one in (memory, again):
         one.add(unit(5, 1), unit(6, 1), torch.tensor([7]), torch.tensor([1]))
     assert all(torch.equal(a, b) for a, b in zip(memory.buffers(), again.buffers(), strict=True))
-    assert memory.of(1)[1].tolist() == [1]
+    assert memory.of(1)[2].tolist() == [1]
