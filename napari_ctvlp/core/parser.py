@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from napari_ctvlp.core.lexicon import Match, Word, matches, words
 from napari_ctvlp.core.phrase import Phrase, PhraseSide, Span
-from napari_ctvlp.core.vocabulary import places, table
+from napari_ctvlp.core.vocabulary import findings, places, table
 
 _SIZE = re.compile(
     r"(\d+(?:[.,]\d+)?)(?:\s*(?:x|\u00d7|by)\s*(\d+(?:[.,]\d+)?)){0,2}\s*-?\s*"
@@ -86,11 +86,12 @@ def parse(text: str) -> Phrase:
     first = target.first if target else _first_content(reading)
     side = _side(reading, first)
     located = reading.near(first, "location")
+    anatomy = _anatomy(reading, first, side)
     return Phrase(
         text=text,
         query=_query(reading, first, target),
-        finding=(target.value("finding") or "") if target else "",
-        anatomy=_anatomy(reading, first, side),
+        finding=_finding(target, anatomy),
+        anatomy=anatomy,
         side=side,
         location=tuple(dict.fromkeys(reading.words_of(match) for match in located)),
         size_mm=_size_mm(reading.text, reading.sizes),
@@ -158,6 +159,17 @@ def _target(reading: _Reading) -> Match | None:
     listed = [match for match in reading.matches if match.has("finding")]
     asserted = [match for match in listed if reading.negations[match.first] % 2 == 0]
     return next(iter([*asserted, *listed]), None)
+
+
+def _finding(target: Match | None, anatomy: str) -> str:
+    """Return the finding meant, by its narrower name where the place tells: a stone in a kidney."""
+    name = (target.value("finding") or "") if target else ""
+    place = places().get(anatomy)
+    if not name or place is None:
+        return name
+    organs = set(place.members or (place.name,))
+    narrower = findings()[name].narrower
+    return next((n for n in narrower if organs <= set(findings()[n].organs)), name)
 
 
 def _first_content(reading: _Reading) -> int:

@@ -26,6 +26,8 @@ class Finding:
         What users call it.
     present, absent : tuple of str
         Prompts of the findings table.
+    narrower : tuple of str
+        Findings that it is when it lies in an organ of theirs: a stone in the kidney.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Finding:
     words: tuple[str, ...]
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    narrower: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
