@@ -22,7 +22,8 @@ from napari_ctvlp.training.data import Chest
 from napari_ctvlp.training.objectives.biud import overlap, retrieve, robust_contrast
 from napari_ctvlp.training.objectives.reports import finding_set, members, report_vector
 from napari_ctvlp.training.objectives.teacher import Bank, Expert, hit_rate, save
-from napari_ctvlp.training.synthesis.canvas import ANATOMIES, FINDINGS, Chance
+from napari_ctvlp.training.reporting import in_view, meaning, unsure
+from napari_ctvlp.training.synthesis.canvas import Chance
 from napari_ctvlp.training.synthesis.crops import Crop, CropMaker
 from napari_ctvlp.training.synthesis.reports import write
 
@@ -73,14 +74,13 @@ def render(
     """
     images, reports, sets = [], [], []
     for seed, crop in zip(seeds, _crops(chests, seeds), strict=True):
-        unsure = FINDINGS if crop.unknown_findings else ()
-        report = write(crop.painted, _in_view(crop), Chance(seed), family=family, unsure=unsure)
-        present = [s for s in report.sentences if s.state == "present"]
-        vectors = tower.embed([s.text for s in present or report.sentences])
-        meaning = torch.tensor([FINDINGS.index(s.finding) + 1 for s in present] or [0])
+        dice, doubtful = Chance(seed), unsure(crop)
+        said = write(crop.painted, in_view(crop), dice, family=family, unsure=doubtful).sentences
+        there = [s for s in said if meaning(s)]
+        vectors = tower.embed([s.text for s in there or said] or ["Nothing to report."])
         images.append(both_views(crop.canvas.hu))
         reports.append(report_vector(torch.from_numpy(vectors)))
-        sets.append(finding_set(meaning))
+        sets.append(finding_set(torch.tensor([meaning(s) for s in there])))
     return Studies(torch.stack(images), torch.stack(reports), torch.tensor(sets))
 
 
@@ -159,12 +159,6 @@ def _crops(chests: Sequence[Chest], seeds: Sequence[int]) -> Iterator[Crop]:
     maker = CropMaker(chests)
     for seed in seeds:
         yield maker.make(seed, strength=0.5)
-
-
-def _in_view(crop: Crop) -> list[str]:
-    """Organs that the crop shows."""
-    present = set(crop.organs.unique().tolist())
-    return [name for number, name in enumerate(ANATOMIES) if number + 1 in present]
 
 
 def _varied(radiographs: Tensor) -> Tensor:
