@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from napari_ctvlp.core.parser import parse
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.evaluation.protocol import protocol
 from napari_ctvlp.training.synthesis import reports
@@ -124,9 +125,23 @@ def test_both_wordings_know_every_finding_and_organ():
 
 
 def test_reports_hold_no_word_of_the_frozen_protocol():
-    kept_out = set(protocol().kept_out)
+    rules = protocol()
+    kept_out = set(rules.kept_out)
+    asked = {text.lower() for item in rules.catalogue.values() for text in item.held_out}
+    assert not [t for f in FAMILIES for t in _strings(WORDING[f]) if any(a in t for a in asked)]
     words = {w for f in FAMILIES for t in _strings(WORDING[f]) for w in re.findall(r"[\w-]+", t)}
     assert not kept_out & words
+
+
+def test_the_parser_reads_the_training_wordings():
+    said = [s for _, report in _many(60, "train") for s in report.sentences if s.finding]
+    read = [parse(s.text) for s in said]
+    wrong = [s.text for s, p in zip(said, read, strict=True) if p.finding != s.finding]
+    assert len(wrong) < 0.02 * len(said), wrong
+    for sentence, phrase in zip(said, read, strict=True):
+        assert phrase.negated == (sentence.state == "absent")
+        assert phrase.uncertain or sentence.state != "uncertain"
+        assert not phrase.side or sentence.organ.endswith(phrase.side)
 
 
 def test_every_sentence_has_one_organ():
