@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from napari_ctvlp.training.synthesis.canvas import Canvas, Chance, Painted, blob, offsets
+from napari_ctvlp.training.synthesis.canvas import VOXEL_MM, Canvas, Chance, Painted, blob, offsets
 from napari_ctvlp.training.synthesis.fields import (
     EVERYWHERE,
     blurred,
@@ -19,6 +19,8 @@ from napari_ctvlp.training.synthesis.truth import tell
 
 #: Fewest voxels of an organ that is painted on.
 ENOUGH = 3000
+#: Upper end of a normal spleen (Prassopoulos et al., Eur Radiol 1997: 314 ml), unless 12 cm long.
+LARGE_SPLEEN_ML = 315.0
 
 
 def liver_cyst(canvas: Canvas, dice: Chance) -> Painted | None:
@@ -135,7 +137,8 @@ def splenomegaly(canvas: Canvas, dice: Chance) -> Painted | None:
     grown = canvas.mask("spleen")
     canvas.label("splenomegaly", canvas.box, grown)
     told = tell(canvas, "splenomegaly", "spleen", grown)
-    if told is None or told.size_mm <= 115:
+    volume_ml = float(grown.sum()) * VOXEL_MM**3 / 1000
+    if told is None or (told.size_mm <= 120 and volume_ml <= LARGE_SPLEEN_ML):
         canvas.found[grown] = 0
         return None
     return told
@@ -174,13 +177,10 @@ def _inner(canvas: Canvas) -> Tensor:
 
 
 def _outer_rim(canvas: Canvas, solid: Tensor, inside: Tensor, thick: float) -> Tensor:
-    """The outer layer of liver and spleen toward the side and front, as if pushed inward."""
-    middle = centroid(solid)
-    if middle is None:
-        return torch.zeros_like(inside)
-    outward = canvas.across.sign() * canvas.across
-    facing = torch.sigmoid((outward - float(outward[solid].float().mean())) / 0.06)
-    return torch.sigmoid((thick - inside) / 0.5) * solid * facing
+    """The layer of liver and spleen toward side, front and dome, as if pushed inward."""
+    down, back, across = torch.gradient(inside)
+    facing = 0.4 * down + 0.8 * back - across * canvas.across.sign()
+    return torch.sigmoid((thick - inside) / 0.5) * solid * torch.sigmoid((facing - 0.2) / 0.1)
 
 
 def _inside(

@@ -17,7 +17,7 @@ def effusion(canvas: Canvas, dice: Chance) -> Painted | None:
     if lung is None:
         return None
     wraps = dice.chance(0.2)
-    level = _crescent(canvas, dice) if wraps else _level(canvas, lung, dice, back=True)
+    level = _crescent(canvas, dice, 1) if wraps else _level(canvas, lung, dice, back=True)
     if level is None:
         return None
     alpha = torch.sigmoid(level / 0.7) * lung
@@ -33,10 +33,12 @@ def effusion(canvas: Canvas, dice: Chance) -> Painted | None:
 
 def pneumothorax(canvas: Canvas, dice: Chance) -> Painted | None:
     """Paint free air at the front of one lung, the pleural line and denser lung behind."""
-    lung = _one_side(canvas, dice)
+    lung = _one_side(canvas, dice, air=True)
     if lung is None:
         return None
-    level = _crescent(canvas, dice) if dice.chance(0.4) else _level(canvas, lung, dice, back=False)
+    level = (
+        _crescent(canvas, dice, -1) if dice.chance(0.4) else _level(canvas, lung, dice, back=False)
+    )
     if level is None:
         return None
     alpha = torch.sigmoid(level / 0.5) * lung
@@ -66,13 +68,14 @@ def pleural_thickening(canvas: Canvas, dice: Chance) -> Painted | None:
     return tell(canvas, "pleural_thickening", "lung", alpha > 0.5, shape.where, traits=traits)
 
 
-def _one_side(canvas: Canvas, dice: Chance) -> Tensor | None:
-    """Return one lung of the canvas as 0 or 1, or None when there is too little."""
+def _one_side(canvas: Canvas, dice: Chance, *, air: bool = False) -> Tensor | None:
+    """Return one lung of the canvas as 0 or 1, for fluid up to the wall; None when it is small."""
     sizes = [float((canvas.side == number).sum()) for number in (1, 2)]
     if max(sizes) < 4000:
         return None
     number = 1 + dice.pick([s if s > 4000 else 0.0 for s in sizes])
-    return canvas.to_wall(canvas.side == number).float()
+    lung = canvas.side == number
+    return (lung if air else canvas.to_wall(lung)).float()
 
 
 def _level(canvas: Canvas, lung: Tensor, dice: Chance, *, back: bool) -> Tensor | None:
@@ -99,10 +102,11 @@ def _level(canvas: Canvas, lung: Tensor, dice: Chance, *, back: bool) -> Tensor 
     return torch.where((occupied & ~cut).view(-1, 1, 1), level, torch.full_like(level, -50.0))
 
 
-def _crescent(canvas: Canvas, dice: Chance) -> Tensor:
-    """Depth of a layer along the lung's surface, in voxels, thicker in one direction."""
+def _crescent(canvas: Canvas, dice: Chance, down: int) -> Tensor:
+    """Depth of a layer along the lung's surface in voxels; fluid (1) sinks, air (-1) rises."""
     thick = dice.log_uniform(6, 30) / 2
-    lean = dice.direction()
+    fall = torch.tensor([0.5 * down, 1.0 * down, 0.0], device=dice.device)
+    lean = torch.nn.functional.normalize(fall + 0.7 * dice.direction(), dim=0)
     ranges = [torch.linspace(-1, 1, n, device=dice.device) for n in canvas.shape]
     along = torch.stack(torch.meshgrid(*ranges, indexing="ij"), dim=-1) @ lean
-    return thick * (0.6 + 0.8 * along) - canvas.lung_mm / 2
+    return thick * (0.35 + along) - canvas.lung_mm / 2
