@@ -66,9 +66,12 @@ def missing_organ(phrase: Phrase, anatomy: AnatomyMap) -> str:
     if known and not any(anatomy.has(name) for name in known):
         return f"There is nothing to search: the {place.title} is not in this scan."
     finding = findings().get(phrase.finding)
-    if finding is None or place.field or place.group == "lungs" or place.name in finding.organs:
+    if finding is None or place.field or place.group == "lungs":
         return ""
-    return f"The model was taught {finding.title} in the lungs and around them only."
+    if {*organs, place.group} & {*finding.organs}:
+        return ""
+    taught = " and ".join(dict.fromkeys(places()[name].title for name in finding.organs))
+    return f"The model was taught {finding.title} elsewhere only: {taught}."
 
 
 def _searched(phrase: Phrase, anatomy: AnatomyMap, concept: str) -> tuple[tuple[str, ...], float]:

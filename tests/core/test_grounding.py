@@ -120,7 +120,7 @@ def test_shares_tell_where_the_heat_is(anatomy):
         ("lung mass", TextVector(np.ones(1, np.float32), 0.0, 0.1), "does not know these words"),
         ("brain tumour", VECTOR, "does not know these words"),
         ("aortic dissection", VECTOR, "was not taught"),
-        ("bone lesion", VECTOR, "in the lungs and around them only"),
+        ("bone lesion", VECTOR, "elsewhere only: left lung and right lung"),
     ],
 )
 def test_what_the_model_cannot_judge(anatomy, text, vector, words):
