@@ -84,29 +84,36 @@ def body() -> Chest:
     )
 
 
-@pytest.fixture(scope="module")
-def crops(body: Chest) -> dict[str, Crop]:
-    """One crop per finding, painted without augmentation."""
-    maker, made = CropMaker([body]), {}
-    for name in FINDINGS:
+class Crops(dict[str, Crop]):
+    """One crop per finding, painted without augmentation when first asked for."""
+
+    def __init__(self, body: Chest) -> None:
+        self.maker = CropMaker([body])
+
+    def __missing__(self, name: str) -> Crop:
         for seed in range(30):
-            crop = maker.make(seed, 0.0, [name])
+            crop = self.maker.make(seed, 0.0, [name])
             if crop.painted and int(_labelled(crop, name).sum()) > 6:
-                made[name] = crop
-                break
-    return made
+                self[name] = crop
+                return crop
+        raise AssertionError(f"{name} was never painted")
+
+
+@pytest.fixture(scope="module")
+def crops(body: Chest) -> Crops:
+    return Crops(body)
 
 
 def _labelled(crop: Crop, name: str) -> torch.Tensor:
     return crop.canvas.found == FINDINGS.index(name) + 1
 
 
-def test_every_finding_can_be_painted(crops: dict[str, Crop]):
-    assert set(crops) == set(FINDINGS) == set(PAINTERS)
+def test_every_finding_has_a_painter():
+    assert set(PAINTERS) == set(FINDINGS)
 
 
 @pytest.mark.parametrize("name", FINDINGS)
-def test_what_is_told_is_true(crops: dict[str, Crop], name: str):
+def test_what_is_told_is_true(crops: Crops, name: str):
     crop = crops[name]
     (told,) = crop.painted
     assert told.finding == name
@@ -123,13 +130,13 @@ def test_what_is_told_is_true(crops: dict[str, Crop], name: str):
 
 
 @pytest.mark.parametrize("name", MEDIAN)
-def test_hu_are_physical(crops: dict[str, Crop], name: str):
+def test_hu_are_physical(crops: Crops, name: str):
     low, high = MEDIAN[name]
     assert low <= float(crops[name].canvas.hu[_labelled(crops[name], name)].median()) <= high
 
 
 @pytest.mark.parametrize("name", INSIDE)
-def test_a_painting_lies_in_its_organ(crops: dict[str, Crop], name: str):
+def test_a_painting_lies_in_its_organ(crops: Crops, name: str):
     crop = crops[name]
     classes = crop.canvas.anatomy[_labelled(crop, name)]
     inside = classes == CLASSES.index(INSIDE[name])
@@ -141,7 +148,7 @@ def test_a_painting_lies_in_its_organ(crops: dict[str, Crop], name: str):
 def test_sides_and_organ_ids_are_mirrored_with_the_crop(body: Chest):
     """A cyst of the kidney is told on the side where it lies, mirrored or not."""
     maker, seen = CropMaker([body]), set()
-    for seed in range(24):
+    for seed in range(16):
         crop = maker.make(seed, 0.0, ["kidney_cyst"])
         for told in crop.painted:
             spots = crop.canvas.across[_labelled(crop, "kidney_cyst")]
@@ -160,7 +167,7 @@ def test_the_same_seed_paints_the_same_abdomen(body: Chest):
     assert torch.equal(first.canvas.hu, again.canvas.hu)
 
 
-def test_tokens_know_their_organ(crops: dict[str, Crop]):
+def test_tokens_know_their_organ(crops: Crops):
     for name, organ in (("steatosis", "liver"), ("kidney_stone", "kidney"), ("nodule", "lung")):
         crop = crops[name]
         (told,) = crop.painted
@@ -193,5 +200,5 @@ def test_a_diameter_is_the_longest_extent():
     assert len(WAYS) == 13
 
 
-def test_a_crop_tells_its_case(crops: dict[str, Crop]):
-    assert {crop.case for crop in crops.values()} == {"body"}
+def test_a_crop_tells_its_case(crops: Crops):
+    assert crops["nodule"].case == "body"
