@@ -158,7 +158,7 @@ def ascites(canvas: Canvas, dice: Chance) -> Painted | None:
     layer = torch.sigmoid((wavy - outside) / 0.6) * (outside > -1)
     layer = torch.maximum(layer, torch.sigmoid((0.6 * wavy - beside) / 0.6) * (beside > -0.5))
     fat = torch.sigmoid((-15 - smooth(canvas.hu, 0.5)) / 15) * (canvas.hu > -200)
-    rim = _outer_rim(canvas, solid, -outside, thick * 0.5)
+    rim = _outer_rim(canvas, solid, depth(solid, 2.0), min(0.5 * thick, 3.0))
     alpha = torch.maximum(layer * fat * _inner(canvas), rim) * ~others
     value = dice.uniform(0, 20) + dice.uniform(3, 10) * dice.noise(canvas.shape, 5.0)
     canvas.paint("ascites", EVERYWHERE, alpha, value)
