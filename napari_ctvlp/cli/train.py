@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from napari_ctvlp.cli.output import terminal_progress
+
 if TYPE_CHECKING:
     from napari_ctvlp.models.encoders.mini_tower import Tower
+    from napari_ctvlp.training.batch import Source
     from napari_ctvlp.training.data import Chest
 
 train = typer.Typer(no_args_is_help=True, help="Train the embedded model from prepared chests.")
@@ -18,7 +24,7 @@ Root = Annotated[Path, typer.Argument(help="Folder of the training CTs.")]
 Data = Annotated[Path, typer.Option(help="Folder of prepared chests.")]
 PREPARED = Path("prepared")
 Runs = Annotated[Path, typer.Option(help="Folder of the run: checkpoint and log.")]
-Role = Annotated[str, typer.Option(help="train, validation or calibration chests.")]
+Role = Annotated[Literal["train", "validation", "calibration"], typer.Option(help="Which chests.")]
 Seed = Annotated[int, typer.Option(help="Every crop, weight and choice follows from it.")]
 
 
@@ -41,14 +47,21 @@ def run(
     runs: Annotated[Path | None, typer.Option(help="Folder of the run; runs/CONFIG.")] = None,
     minutes: Annotated[float, typer.Option(help="Stop with a checkpoint after these.")] = math.inf,
 ) -> None:
-    """Train the tower; goes on where the newest checkpoint stopped."""
+    """Train the tower; goes on where the newest checkpoint stopped.
+
+    DATA may be a manifest.csv: its CTs are prepared into RUNS and learn with their own reports.
+    """
+    from napari_ctvlp.training.batch import Source
     from napari_ctvlp.training.config import read_plan
     from napari_ctvlp.training.trainer import train
 
     _one_thread()
     plan, folder = read_plan(config), runs or Path("runs") / config.stem
-    chests, validation = _chests(data, "train"), _chests(data, "validation")
-    trainer = train(chests, plan, folder, minutes, validation=validation)
+    if data.suffix == ".csv":
+        source, validation = _studies(data, folder)
+    else:
+        source, validation = Source(_chests(data, "train")), _chests(data, "validation")
+    trainer = train(source, plan, folder, minutes, validation=validation)
     typer.echo(f"{trainer.done} of {plan.steps} steps done in {folder}", err=True)
 
 
@@ -132,6 +145,82 @@ def ship(
     pool = pooling.train_pool(tower, bags, seed)
     typer.echo(f"SHA-256 {export(tower, pool, weights)}")
     write_hashes(card, weights)
+
+
+@train.command()
+def expert(
+    *,
+    data: Data = PREPARED,
+    out: Annotated[Path, typer.Option(help="File that receives expert and bank.")],
+    seed: Seed = 0,
+    studies: Annotated[int, typer.Option(help="Radiographs in the bank.")] = 600,
+    steps: Annotated[int, typer.Option(help="Steps of 32 radiographs.")] = 600,
+) -> None:
+    """Train BIUD's 2D expert on rendered radiographs; print its hit rates on validation CTs."""
+    from napari_ctvlp.models.text import TextTower
+    from napari_ctvlp.training.expert import make, render
+
+    _one_thread()
+    words, first = TextTower.load(), 1_000_003 * (seed + 1)
+    known = render(_chests(data, "train"), words, range(first, first + studies))
+    fresh = _chests(data, "validation"), words, range(first, first + max(40, studies // 8))
+    print(json.dumps(make(known, render(*fresh, family="held_out"), out, seed, steps), indent=2))
+
+
+@train.command()
+def ablate(
+    *,
+    data: Data = PREPARED,
+    out: Annotated[Path, typer.Option(help="Markdown file; the runs lie beside it.")],
+    setting: Annotated[Literal["small", "full"], typer.Option(help="Budget of a run.")] = "small",
+    bank: Annotated[Path | None, typer.Option(help="BIUD's expert, from 'expert'.")] = None,
+    weight: Annotated[float, typer.Option(help="Of each objective beside dense.")] = 0.3,
+) -> None:
+    """Compare dense alone, with each objective, and with all: same budget, three seeds."""
+    from napari_ctvlp.training.ablation import EACH, SETTINGS, ablate
+    from napari_ctvlp.training.config import OBJECTIVES
+
+    _one_thread()
+    options: dict[str, dict[str, Any]] = {name: {"weight": weight} for name in OBJECTIVES}
+    if bank is not None:
+        options["biud"]["bank"] = str(bank.resolve())
+    chests, validation = _chests(data, "train"), _chests(data, "validation")
+    print(
+        ablate(
+            chests, validation, out, SETTINGS[setting], options, each=EACH[setting],
+            progress=terminal_progress(),
+        )
+    )  # fmt: skip
+
+
+def _forward(name: str, module: str, words: str) -> None:
+    """Register a command whose arguments a training module reads itself."""
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+    @train.command(name, help=words, context_settings=settings)
+    def forwarded(ctx: typer.Context) -> None:
+        sys.argv = [f"ctvlp train {name}", *ctx.args]
+        import_module(f"napari_ctvlp.training.{module}").main()
+
+
+_forward("text", "text_tower", "Train the embedded text tower.")
+_forward("organs", "organs", "Train the organ network.")
+
+
+def _studies(manifest: Path, folder: Path) -> tuple[Source, list[Chest]]:
+    """Prepare the user's own studies; those of the test split are left alone."""
+    from napari_ctvlp.training.batch import Source
+    from napari_ctvlp.training.manifest import read_manifest
+    from napari_ctvlp.training.studies import prepare_studies
+
+    progress = terminal_progress()
+    made = prepare_studies(
+        read_manifest(manifest, progress=progress), folder / "studies", progress=progress
+    )
+    learnt = [study for study in made if study.chest.case.role == "train"]
+    reports = {study.chest.case.name: study.sentences for study in learnt}
+    source = Source([study.chest for study in learnt], reports)
+    return source, [s.chest for s in made if s.chest.case.role == "validation"]
 
 
 def _chests(data: Path, role: str) -> list[Chest]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
 from napari_ctvlp.models.protocol import Progress, silent
-from napari_ctvlp.training.batch import BatchMaker, Source, crops_of
 from napari_ctvlp.training.config import Options, Plan, Stage
 from napari_ctvlp.training.data import Chest
 from napari_ctvlp.training.exam import examine, questions
-from napari_ctvlp.training.trainer import Trainer, train
+from napari_ctvlp.training.objectives.teacher import load
+from napari_ctvlp.training.trainer import train
 
 #: Objectives of each arm beside dense grounding.
 ARMS: dict[str, tuple[str, ...]] = {
@@ -30,11 +29,9 @@ SEEDS = (0, 1, 2)
 #: Of the crops all runs are measured on: no training crop has it.
 EXAM = 9091
 SETTINGS = {
-    "small": Plan(size=56, batch=2, micro=2, stages=(Stage(300, warm=30, ramp=1),)),
+    "small": Plan(size=56, batch=2, micro=2, stages=(Stage(240, warm=30, ramp=1),)),
     "full": Plan(batch=4, micro=4, check_every=500),
 }
-#: Batches on which objectives measure themselves.
-BATCHES = 12
 #: Crops per finding in the exam.
 EACH = {"small": 2, "full": 6}
 Numbers = dict[str, float]
@@ -83,10 +80,10 @@ def ablate(
         done = run / "exam.json"
         if not done.exists():
             trainer = train(chests, own, run)
-            numbers = examine(trainer.averaged(), asked) | _own(trainer, validation)
+            numbers = examine(trainer.averaged(), asked)
             done.write_text(json.dumps(numbers, indent=2), encoding="utf-8")
         found.setdefault(arm, []).append(json.loads(done.read_text(encoding="utf-8")))
-    text = table(found, plan, len(asked))
+    text = table(found, plan, len(asked)) + _bank(options)
     out.write_text(text, encoding="utf-8")
     return text
 
@@ -112,20 +109,13 @@ def table(found: Mapping[str, Sequence[Numbers]], plan: Plan, crops: int) -> str
     return "\n".join(lines) + "\n"
 
 
-def _own(trainer: Trainer, validation: Sequence[Chest]) -> Numbers:
-    """Return what the objectives measure of themselves, mean over fixed validation batches."""
-    trainer.learner.load_state_dict(trainer.average)
-    trainer.learner.eval()
-    plan = replace(trainer.plan, seed=EXAM)
-    crops = crops_of(BatchMaker(Source(validation), plan), 0, BATCHES if plan.objectives else 0)
-    rows = [
-        trainer.learner.measured(batch)
-        for made in iter(lambda: list(islice(crops, plan.batch)), [])
-        for batch in trainer.parts_of(made)
-    ]
-    names = dict.fromkeys(name for row in rows for name in row)
-    values = {n: np.array([row[n] for row in rows if n in row]) for n in names}
-    return {n: float(v[np.isfinite(v)].mean()) for n, v in values.items() if np.isfinite(v).any()}
+def _bank(options: Mapping[str, Options]) -> str:
+    """Say how BIUD's expert, the same in every run, was made and how often it hits."""
+    path = str(options.get("biud", {}).get("bank", ""))
+    if not path:
+        return ""
+    facts = ", ".join(f"{name} {value:g}" for name, value in load(Path(path))[2].items())
+    return f"\nBIUD's expert and its hit rates on validation reports: {facts}.\n"
 
 
 def _cell(values: Sequence[float]) -> str:

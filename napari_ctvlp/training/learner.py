@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -38,15 +38,6 @@ class Objective(Protocol):
         ...
 
 
-@runtime_checkable
-class Measured(Protocol):
-    """An objective that can say how well its own aim is met."""
-
-    def measure(self, batch: Batch) -> dict[str, float]:
-        """Return named numbers, larger is better; NaN when the batch says nothing."""
-        ...
-
-
 def objectives_of(plan: Plan) -> list[tuple[Objective, float]]:
     """Return the objectives a plan switches on, with their weights.
 
@@ -62,7 +53,7 @@ def objectives_of(plan: Plan) -> list[tuple[Objective, float]]:
 
 
 class Sealed:
-    """Keeps Fabric's hands off a batch: it would round HU to bfloat16, eight bits."""
+    """Keeps Fabric's hands off a batch: it would round HU to bfloat16, steps of 4 HU in lung."""
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
@@ -106,13 +97,13 @@ class Learner(nn.Module):
                 losses["loss"] = losses["loss"] + weight * losses[objective.name]
         return losses
 
-    def measured(self, batch: Batch) -> dict[str, float]:
-        """Return what the objectives say of themselves on a batch."""
-        with torch.no_grad():
-            pre, tokens = self.tower.features(batch.hu, batch.place)
-            batch.tokens, batch.pre = tokens.float(), pre.float()
-            own = [o for o, _ in self.objectives if isinstance(o, Measured)]
-            return {name: value for o in own for name, value in o.measure(batch).items()}
+    def averaged_names(self) -> set[str]:
+        """Return what is averaged over steps: parameters, and the tower's running mean.
+
+        Other buffers hold past vectors or counts, whose mean would mean nothing.
+        """
+        own = {f"tower.{name}" for name in self.tower.state_dict()}
+        return own | {name for name, _ in self.named_parameters()}
 
     def groups(self) -> list[dict[str, object]]:
         """Return the slow and the fast parameters, for the optimiser."""

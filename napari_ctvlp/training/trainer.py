@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from napari_ctvlp.models.encoders.mini_tower import Tower, channels_last
 from napari_ctvlp.training import rundir
@@ -51,6 +52,7 @@ class Trainer:
         if start is not None:
             self.learner.tower.load_state_dict(start.state_dict())
         self.module = self.fabric.setup_module(self.learner)
+        self._averaged = self.learner.averaged_names()
         self.done = self.stage = 0
         self.mined: dict[str, list[list[int]]] = {}
         self._begin()
@@ -153,7 +155,7 @@ class Trainer:
         keep = min(self.plan.memory, (within + 1) / (within + 10))
         with torch.no_grad():
             for name, value in self.learner.state_dict().items():
-                if value.is_floating_point():
+                if name in self._averaged:
                     self.average[name].lerp_(value, 1 - keep)
                 else:
                     self.average[name].copy_(value)
@@ -163,12 +165,12 @@ def fabric_of(plan: Plan) -> Fabric:
     """Return the devices of a plan; on CUDA torch is told to choose deterministic kernels."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    several = plan.devices > 1
+    together = DDPStrategy(start_method="spawn", find_unused_parameters=True)
     fabric = Fabric(
         accelerator=plan.device,
         devices=plan.devices,
         precision=plan.precision,  # type: ignore[arg-type]
-        strategy="ddp_find_unused_parameters_true" if several else "auto",
+        strategy=together if plan.devices > 1 else "auto",
     )
     if fabric.device.type == "cuda":
         torch.backends.cudnn.benchmark = False
@@ -211,9 +213,15 @@ def train(
     source = source if isinstance(source, Source) else Source(list(source))
     arguments = (source, plan, folder, minutes, start, list(validation))
     if plan.devices > 1:
-        fabric.launch(_train, *arguments)  # type: ignore[arg-type]
-        return Trainer.resume(folder, fabric)
+        fabric.launch(_train_one, *arguments)
+        return Trainer.resume(folder, fabric_of(replace(plan, devices=1)))
     return _train(fabric, *arguments)
+
+
+def _train_one(fabric: Fabric, *arguments: Any) -> None:
+    """Train on one of several devices; what came of it is in the run's folder."""
+    torch.set_num_threads(1)
+    _train(fabric, *arguments)
 
 
 def _train(
@@ -228,6 +236,7 @@ def _train(
     """Train on one device."""
     if rundir.checkpoints(folder):
         trainer = Trainer.resume(folder, fabric)
+        trainer.plan = plan
     else:
         trainer = Trainer(plan, start, fabric)
         trainer.mine(source.chests)
@@ -278,6 +287,8 @@ class _Run:
             self.judge.look(self.trainer.averaged(), self.folder, done)
         if over or done % plan.save_every == 0:
             rundir.save(self.trainer.state(), self.folder)
+        if over:
+            rundir.curves(self.folder)
 
 
 __all__ = ["Objective", "Trainer", "fabric_of", "train"]

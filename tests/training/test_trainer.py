@@ -59,7 +59,7 @@ def test_a_run_does_not_go_on_with_another_plan(small_chest: Chest, tmp_path: Pa
     with pytest.raises(InputRefused, match="seed was 3, is 4"):
         train([small_chest], replace(PLAN, seed=4), tmp_path)
     again = train([small_chest], replace(PLAN, save_every=1), tmp_path, minutes=0.0)
-    assert again.done == 2
+    assert (again.done, again.plan.save_every) == (2, 1)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path):
@@ -169,6 +169,20 @@ def test_a_validation_leaves_numbers_and_pictures(small_chest: Chest, tmp_path: 
     assert 0 <= row["inside"] <= 1
     for name in ("validation-0000002.png", "curves.png", "plan.json"):
         assert (tmp_path / name).stat().st_size > 100
+
+
+@pytest.mark.long
+def test_two_processes_learn_the_same_weights(small_chest: Chest, tmp_path: Path):
+    """Two devices with a crop each learn what one learns from both, and a broken run goes on."""
+    stage = Stage(steps=4, warm=2)
+    common = replace(PLAN, stages=(stage,), precision="32-true", device="cpu", batch=1)
+    train([small_chest], replace(common, devices=2), tmp_path / "two", minutes=0.0)
+    two = train([small_chest], replace(common, devices=2), tmp_path / "two")
+    one = train([small_chest], replace(common, batch=2), tmp_path / "one")
+    assert two.done == one.done == 4
+    for name, value in one.average.items():
+        if name != "tower.middle":  # each process follows the mean of its own crops
+            assert torch.allclose(value, two.average[name], atol=2e-3), name
 
 
 def test_the_check_prints_every_finding(small_chest: Chest):
