@@ -1,29 +1,77 @@
-"""``ctvlp evaluate``: the frozen protocol on a folder of cases."""
+"""``ctvlp evaluate``: the frozen protocol on a folder of cases, or on painted findings."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from napari_ctvlp.cli.options import Device, Model
-from napari_ctvlp.cli.output import Outputs, terminal_progress
+from napari_ctvlp.cli.output import Outputs, say, terminal_progress
+from napari_ctvlp.errors import InputRefused
+
+#: Given instead of a folder: findings painted into the validation CTs.
+SYNTHETIC = "synthetic"
+Report = dict[str, Any]
 
 
 def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds one folder per case.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR|synthetic", help="One folder per case; or painted findings."),
+    ],
     *,
     out: Annotated[Path | None, typer.Option(help="All numbers as .json.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="The tables as .md.")] = None,
+    previous: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Older weights and their card, beside.")
+    ] = None,
+    seeds: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="Weights of another seed; repeat.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Prepared CTs, for 'synthetic': those of role validation.")
+    ] = None,
+    each: Annotated[int, typer.Option(help="Scans per painted finding, for 'synthetic'.")] = 3,
+    segmenter: Annotated[str, typer.Option(help="Card id of the segmenter.")] = "classical",
     model: Model = "mini",
     device: Device = "auto",
 ) -> None:
-    """Measure a model on the protocol's cases: one table, beside three baselines."""
-    from napari_ctvlp.evaluation.runner import run
-    from napari_ctvlp.evaluation.tables import table
+    """Measure a model on the protocol's cases, beside four baselines and older weights."""
+    from napari_ctvlp.evaluation import runner, tables
 
+    sets = runner.load_sets(model, device, previous, seeds or ())
     with Outputs(folder) as outputs:
-        report = run(folder, model=model, device=device, progress=terminal_progress())
+        if str(folder) == SYNTHETIC:
+            report = _synthetic(data, each, sets)
+        else:
+            report = runner.run(
+                folder, sets, device=device, segmenter=segmenter, progress=terminal_progress()
+            )
+        laid_out = tables.tables(report)
         if out:
             outputs.write_json(out, report)
-    print(table(report))
+        if markdown:
+            half = outputs.add(markdown, (".md",))
+            half.write_text(tables.markdown(laid_out) + "\n", encoding="utf-8")
+    print(tables.text(laid_out))
+
+
+def _synthetic(data: Path | None, each: int, sets: Any) -> Report:
+    """Paint findings into the validation CTs and measure every set of weights on them."""
+    from napari_ctvlp.evaluation.runner import run_synthetic
+    from napari_ctvlp.training.data import Chest, cases
+    from napari_ctvlp.training.unseen import samples
+
+    names = [case.name for case in cases("validation")]
+    chests = [Chest.load(data / f"{n}.npz") for n in names if data and (data / f"{n}.npz").exists()]
+    if not chests:
+        raise InputRefused(
+            "no-chests",
+            f"--data, a folder of prepared CTs with {' or '.join(names)}.",
+            f"{data} holds none of them.",
+            "Make one with 'ctvlp train prepare'.",
+        )
+    say(f"Painting {each} scans per finding into {len(chests)} CTs.")
+    return run_synthetic(samples(chests, each), sets)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_ctvlp.core.geometry import Affine, transform
 
@@ -61,21 +62,73 @@ def auroc(values: Map, reference: Mask, field: Mask) -> float:
 
     NaN when the field holds no positive or no negative voxel.
     """
-    positive, negative = _cumulated(values, reference, field)
-    if not positive.size or positive[-1] == 0 or negative[-1] == 0:
+    every, positive = _sorted_scores(values, reference, field)
+    negatives = every.size - positive.size
+    if not positive.size or not negatives:
         return float("nan")
-    return float(np.trapezoid(_from_zero(positive), _from_zero(negative))) / float(
-        positive[-1] * negative[-1]
-    )
+    below = np.searchsorted(every, positive, "left") + np.searchsorted(every, positive, "right")
+    pairs = below.sum(dtype=np.float64) / 2 - float(positive.size) ** 2 / 2
+    return float(pairs) / positive.size / negatives
 
 
 def average_precision(values: Map, reference: Mask, field: Mask) -> float:
     """Average precision over voxels: sum of (recall step) x precision; NaN without positives."""
-    positive, negative = _cumulated(values, reference, field)
-    if not positive.size or positive[-1] == 0:
+    every, positive = _sorted_scores(values, reference, field)
+    if not positive.size:
         return float("nan")
-    precision = positive / (positive + negative)
-    return float((np.diff(_from_zero(positive)) * precision).sum() / positive[-1])
+    levels, counts = np.unique(positive, return_counts=True)
+    found = np.cumsum(counts[::-1])[::-1]
+    called = every.size - np.searchsorted(every, levels, "left")
+    return float((counts * found / called).sum()) / positive.size
+
+
+def false_blobs(values: Map, allowed: Mask, inside: Mask, near: Mask) -> int:
+    """Components of a map above the lesion's own maximum that do not reach the lesion.
+
+    Parameters
+    ----------
+    values : ndarray, shape (i, p, l)
+        On the map's own grid.
+    allowed : ndarray of bool, same shape
+        Cells that are searched.
+    inside, near : ndarray of bool, same shape
+        Cells in the reference and cells within the tolerance of it.
+
+    Returns
+    -------
+    int
+        26-neighbour components of ``allowed & (values > level)`` without a cell of ``near``, the
+        level being the highest value ``inside`` (below every number when nobody looked there).
+    """
+    known = np.isfinite(values)
+    own = values[inside & known]
+    above = allowed & known & (values > (own.max() if own.size else -np.inf))
+    labels, count = ndimage.label(above, np.ones((3, 3, 3)))
+    return int(count - np.unique(labels[near & above]).size)
+
+
+def correlation(first: Map, second: Map, field: Mask) -> float:
+    """Pearson correlation of two maps over the cells of ``field`` known to both; NaN if flat."""
+    both = field & np.isfinite(first) & np.isfinite(second)
+    a, b = (np.asarray(m[both], dtype=np.float64) for m in (first, second))
+    if a.size < 2 or not a.std() > 0 or not b.std() > 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def top_mean(values: Map, allowed: Mask, cells: int) -> float:
+    """Mean of the ``cells`` highest values in ``allowed``, of all when there are fewer."""
+    found = values[allowed & np.isfinite(values)]
+    if not found.size:
+        return float("nan")
+    count = min(max(cells, 1), found.size)
+    return float(np.partition(found, -count)[-count:].mean(dtype=np.float64))
+
+
+def drop_in_sds(asserted: float, denied: float, neutral: Sequence[float]) -> float:
+    """(asserted - denied) / SD of neutral peaks (n - 1); NaN when they do not vary."""
+    sd = float(np.std(np.asarray(neutral, dtype=np.float64), ddof=1))
+    return (asserted - denied) / sd if sd > 1e-9 else float("nan")
 
 
 def energy_pointing(values: Map, reference: Mask, field: Mask) -> float:
@@ -120,17 +173,9 @@ def bootstrap_mean(
     return float(items.mean()), float(low), float(high)
 
 
-def _cumulated(
+def _sorted_scores(
     values: Map, reference: Mask, field: Mask
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Positives and negatives at or above each distinct value, from the highest down."""
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """All scores of the field and those of its positives, ascending; NaN counts as -inf."""
     scores = np.where(np.isfinite(values[field]), values[field], -np.inf)
-    order = np.argsort(-scores, kind="stable")
-    scores, truth = scores[order], reference[field][order]
-    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if scores.size else order
-    positive = np.cumsum(truth, dtype=np.float64)[last]
-    return positive, last + 1.0 - positive
-
-
-def _from_zero(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([[0.0], counts])
+    return np.sort(scores), np.sort(scores[reference[field]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -33,8 +33,6 @@ class Case:
         Where the reference comes from.
     bar : bool
         Whether AUROC and CNR are judged here; pointing is judged on every case.
-    lungs : mapping of side to label
-        Where lungs are drawn.
     """
 
     name: str
@@ -45,7 +43,6 @@ class Case:
     ids: tuple[int, ...]
     truth: str
     bar: bool = False
-    lungs: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -144,3 +144,52 @@ def test_the_bootstrap_interval_holds_the_mean():
     mean, low, high = metrics.bootstrap_mean([0.2, 0.9, 0.7, 0.8], 500)
     assert low < mean < high
     assert metrics.bootstrap_mean([0.4] * 3, 50) == pytest.approx((0.4, 0.4, 0.4))
+
+
+def test_false_blobs_are_components_above_the_lesion_that_do_not_reach_it():
+    values = np.zeros((1, 5, 9))
+    inside, near = (np.zeros(values.shape, dtype=bool) for _ in range(2))
+    inside[0, 2, 1], near[0, 1:4, 0:3] = True, True
+    values[0, 2, 1] = 0.5
+    values[0, 0, 5], values[0, 1, 6] = 0.9, 0.7  # one blob, over a corner
+    values[0, 4, 8] = 0.6  # another
+    values[0, 4, 5] = 0.5  # as high as the lesion, not above it
+    values[0, 2, 2] = 0.8  # the lesion's own rim
+    allowed = np.ones(values.shape, dtype=bool)
+    assert metrics.false_blobs(values, allowed, inside, near) == 2
+    allowed[0, 4, 8] = False
+    assert metrics.false_blobs(values, allowed, inside, near) == 1
+    values[0, 2, 1] = 1.0
+    assert metrics.false_blobs(values, allowed, inside, near) == 0
+    values[0, 2, 1] = np.nan  # not looked at: everything that was is above it
+    assert metrics.false_blobs(values, allowed & ~near, inside, near) == 1
+
+
+def test_correlation_ignores_scale_and_the_world_outside(noise, reference):
+    holes = np.where(reference, 2 * noise + 3, np.nan)
+    assert metrics.correlation(noise, holes, EVERYWHERE) == pytest.approx(1)
+    assert metrics.correlation(noise, -noise, reference) == pytest.approx(-1)
+    assert np.isnan(metrics.correlation(noise, noise * 0, EVERYWHERE))
+
+
+def test_the_top_mean_takes_the_highest_allowed_cells():
+    values = np.array([5.0, 1.0, np.nan, 4.0, 3.0, 9.0])
+    allowed = np.array([True, True, True, True, True, False])
+    assert metrics.top_mean(values, allowed, 2) == pytest.approx(4.5)
+    assert metrics.top_mean(values, allowed, 0) == pytest.approx(5)
+    assert metrics.top_mean(values, allowed, 99) == pytest.approx(13 / 4)
+    assert np.isnan(metrics.top_mean(values, allowed & False, 3))
+
+
+def test_a_drop_is_counted_in_sds_of_neutral_phrases():
+    assert metrics.drop_in_sds(0.9, 0.3, [0.1, 0.2, 0.3]) == pytest.approx(6)
+    assert np.isnan(metrics.drop_in_sds(0.9, 0.3, [0.2, 0.2, 0.2]))
+
+
+def test_average_precision_by_hand():
+    values = np.array([4.0, 3.0, 3.0, 2.0, 1.0])
+    truth = np.array([True, False, True, False, True])
+    # recall steps of one third at 1/1, 2/3 and 3/5
+    expected = (1 + 2 / 3 + 3 / 5) / 3
+    found = metrics.average_precision(values, truth, np.ones(5, dtype=bool))
+    assert found == pytest.approx(expected)

@@ -5,12 +5,12 @@ import re
 import numpy as np
 import pytest
 
-from napari_ctvlp.core.geometry import spacing
+from napari_ctvlp.core.geometry import ipl_affine, resample, spacing
 from napari_ctvlp.core.phantom import NODULE_RAS, phantom
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.core.vocabulary import concepts, findings
 from napari_ctvlp.evaluation import baselines, metrics, region
-from napari_ctvlp.evaluation.cases import field_of
+from napari_ctvlp.evaluation.cases import field_of, raised
 from napari_ctvlp.evaluation.protocol import protocol
 from napari_ctvlp.models import store
 from napari_ctvlp.training.text_head import glossary, split_terms, wordings
@@ -97,6 +97,32 @@ def test_baselines_say_what_they_claim(chest):
     assert thick.max() >= 20
     outside = region.on_grid(mask, affine, thick.shape, grid)
     assert not thick[~outside].max() > baselines.RADII_MM[-1]
+
+
+def test_the_blob_rule_prefers_a_ball_to_a_tube_and_to_a_wall():
+    hu = np.full((40, 40, 60), -850, np.int16)
+    at = np.stack(np.meshgrid(*map(np.arange, hu.shape), indexing="ij"), axis=-1)
+    ball = ((at - [20, 20, 15]) ** 2).sum(axis=-1) <= 4**2
+    tube = ((at - [20, 20, 40]) ** 2)[..., 1:].sum(axis=-1) <= 3**2
+    wall = np.broadcast_to(at[..., 1] < 4, hu.shape)
+    hu[ball | tube | wall] = 40
+    scan = Scan(hu, ipl_affine((3.0, 3.0, 3.0), (0.0, 0.0, 0.0)), phantom((4, 4, 4)).source)
+    blobs, _ = baselines.blobness(scan, np.ones(hu.shape, dtype=bool), scan.affine)
+    inner = np.zeros(hu.shape, dtype=bool)
+    inner[8:-8] = True
+    best = [float(blobs[part & inner].max()) for part in (ball, tube, wall)]
+    assert best[0] > 3 * max(best[1:])
+    top = baselines.largest_blob(blobs, inner)
+    assert ball[np.unravel_index(top.argmax(), top.shape)]
+    assert (blobs[hu < -300] == 0).all()
+
+
+def test_raising_a_map_is_linear_interpolation(chest):
+    coarse = ipl_affine((7.0, 5.0, 6.0), (80.0, -60.0, 40.0))
+    values = np.random.default_rng(1).random((20, 22, 18), dtype=np.float32)
+    found = raised(values, coarse, chest.shape, chest.affine)
+    expected = resample(values, coarse, chest.shape, chest.affine)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_a_token_map_of_the_nodule_scores_well_on_the_scans_voxels(chest):
