@@ -1,8 +1,8 @@
-"""Whole training chests with a painted finding: peaks, thresholds and organ bags come from here."""
+"""Whole prepared CTs with a painted finding: peaks, thresholds and organ bags come from here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,17 +15,21 @@ from napari_ctvlp.models.encoders.mini_grid import place_channels
 from napari_ctvlp.models.encoders.mini_tower import NORM, Tower
 from napari_ctvlp.training.data import FLAG_SHIFT, IGNORE, SIDE_SHIFT, Chest
 from napari_ctvlp.training.synthesis.canvas import FINDINGS, Canvas, Chance
-from napari_ctvlp.training.synthesis.crops import paint
+from napari_ctvlp.training.synthesis.canvas import Painted as Made
+from napari_ctvlp.training.synthesis.crops import PAINTERS, paint
+from napari_ctvlp.training.synthesis.source import Source
 
 #: Edge in voxels of the box a finding is painted in, cut out of the whole chest.
 BOX = 96
+#: Deeper than this in the body is not skin or muscle, in mm.
+DEEP_MM = 30
 #: Image noise added to a painted chest, in HU.
 NOISE_HU = 6.0
 
 
 @dataclass(frozen=True)
 class Painted:
-    """A whole chest, perhaps with one painted finding.
+    """A whole CT, perhaps with one painted finding.
 
     Attributes
     ----------
@@ -38,6 +42,10 @@ class Painted:
         Tokens at least 40 % covered by it.
     near : ndarray, bool
         Tokens within 8 mm of it.
+    voxels : ndarray, shape (i, p, l), bool
+        What was painted, on the grid of ``hu``.
+    made : canvas.Painted or None
+        What the painter says of it.
     """
 
     name: str
@@ -45,42 +53,77 @@ class Painted:
     hu: torch.Tensor
     truth: NDArray[np.bool_]
     near: NDArray[np.bool_]
+    voxels: NDArray[np.bool_]
+    made: Made | None = None
 
 
-def painted_chest(chest: Chest, finding: str, seed: int) -> Painted | None:
-    """Paint one finding (or none) into a copy of a chest; None when it found no place."""
+def painted_chest(
+    chest: Chest, finding: str, seed: int, spots: Mapping[str, NDArray[np.int64]] | None = None
+) -> Painted | None:
+    """Paint one finding (or none) into a copy of a CT; None when it found no place.
+
+    ``spots`` are the CT's ``Source.spots``, worked out when left out.
+    """
     dice = Chance(seed)
     hu = torch.from_numpy(chest.hu.astype(np.float32))
     found = torch.zeros(hu.shape, dtype=torch.uint8)
+    made: Made | None = None
     if finding:
-        where = _box(chest, dice)
+        places = (spots or spots_of(chest))[PAINTERS[finding].around]
+        if not places.size:
+            return None
+        where = _box(chest.hu.shape, places, dice)
         canvas = _canvas(chest, hu, found, where)
-        if not paint(canvas, [finding], dice):
+        made = next(iter(paint(canvas, [finding], dice)), None)
+        if made is None:
             return None
         hu[where], found[where] = canvas.hu, canvas.found
     hu = hu + NOISE_HU * dice.normal(*hu.shape)
     number = FINDINGS.index(finding) + 1 if finding else -1
-    share = torch.nn.functional.avg_pool3d((found == number).float()[None, None], 2)[0, 0].numpy()
+    voxels = found == number
+    share = torch.nn.functional.avg_pool3d(voxels.float()[None, None], 2)[0, 0].numpy()
     truth = share >= 0.4
     if finding and truth.sum() < 3:
         return None
     near = ndimage.distance_transform_edt(~truth, sampling=4.0) <= 8.0 if finding else truth
-    return Painted(chest.case.name, finding, hu, truth, np.asarray(near))
+    name = chest.case.name
+    return Painted(name, finding, hu, truth, np.asarray(near), voxels.numpy(), made)
+
+
+def spots_of(chest: Chest) -> dict[str, NDArray[np.int64]]:
+    """Return the voxels a finding may be painted around, by what lies there."""
+    return Source(chest, [], "cpu").spots
 
 
 def painted_chests(
-    chests: Sequence[Chest], findings: Sequence[str], seed: int, each: int
+    chests: Sequence[Chest],
+    findings: Sequence[str],
+    seed: int,
+    each: int,
+    size_mm: tuple[float, float] | None = None,
 ) -> Iterator[tuple[Chest, Painted]]:
-    """Yield ``each`` painted chests per finding, cycling through the chests."""
+    """Yield ``each`` painted CTs per finding, cycling through those that have a place for it.
+
+    With ``size_mm`` only findings of that range are kept, out of ten times as many tries.
+    """
+    spots = [spots_of(chest) for chest in chests]
     for number, finding in enumerate(findings):
+        around = PAINTERS[finding].around if finding else "body"
+        able = [pair for pair in zip(chests, spots, strict=True) if pair[1][around].size]
         made = attempt = 0
-        while made < each and attempt < 10 * each:
-            chest = chests[(attempt + number) % len(chests)]
-            painted = painted_chest(chest, finding, seed + 1000 * number + attempt)
+        while able and made < each and attempt < (100 if size_mm else 10) * each:
+            chest, places = able[(attempt + number) % len(able)]
+            painted = painted_chest(chest, finding, seed + 1000 * number + attempt, places)
             attempt += 1
-            if painted is not None:
+            if painted is not None and _in_range(painted.made, size_mm):
                 made += 1
                 yield chest, painted
+
+
+def _in_range(made: Made | None, size_mm: tuple[float, float] | None) -> bool:
+    if size_mm is None or made is None:
+        return size_mm is None
+    return size_mm[0] <= made.size_mm <= size_mm[1]
 
 
 def token_place(chest: Chest) -> NDArray[np.float32]:
@@ -138,31 +181,45 @@ def _pooled(volume: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(volume.reshape(i, 2, p, 2, l, 2).mean(axis=(1, 3, 5)), np.float32)
 
 
-def _box(chest: Chest, dice: Chance) -> tuple[slice, ...]:
-    """Draw a box around a lung voxel."""
-    lung = np.flatnonzero((chest.labels >> SIDE_SHIFT) & 3)
-    flat = int(lung[dice.integer(0, lung.size - 1)])
-    centre = np.unravel_index(flat, chest.hu.shape)
-    starts = [
-        int(np.clip(c - BOX // 2, 0, max(0, n - BOX)))
-        for c, n in zip(centre, chest.hu.shape, strict=True)
-    ]
-    return tuple(slice(a, a + BOX) for a in starts)
+def _box(
+    shape: tuple[int, ...], places: NDArray[np.int64], dice: Chance
+) -> tuple[slice, slice, slice]:
+    """Draw a box around one of ``places``, flat indices into ``shape``."""
+    centre = np.unravel_index(int(places[dice.integer(0, places.size - 1)]), shape)
+    i, p, l = (  # noqa: E741 - the axis is called L
+        slice(start, start + BOX)
+        for start in (
+            int(np.clip(c - BOX // 2, 0, max(0, n - BOX)))
+            for c, n in zip(centre, shape, strict=True)
+        )
+    )
+    return i, p, l
 
 
 def _canvas(
-    chest: Chest, hu: torch.Tensor, found: torch.Tensor, where: tuple[slice, ...]
+    chest: Chest, hu: torch.Tensor, found: torch.Tensor, where: tuple[slice, slice, slice]
 ) -> Canvas:
     labels = chest.labels[where]
-    screen = ras_to_screen(chest.affine[:3, 3])[2] + 2.0 * np.arange(chest.hu.shape[2])
-    across = ((screen - chest.box.centre[2]) / chest.box.half[2])[where[2]]
-    shape = labels.shape
+    body_mm = torch.from_numpy(chest.body_mm[where])
     return Canvas(
         hu=hu[where].clone(),
         lung_mm=torch.from_numpy(chest.lung_mm[where].astype(np.float32)),
         side=torch.from_numpy(((labels >> SIDE_SHIFT) & 3).astype(np.uint8)),
         anatomy=torch.from_numpy((labels & 31).astype(np.uint8)),
-        across=torch.from_numpy(np.broadcast_to(across, shape).astype(np.float32)),
+        across=_relative(chest, where, 2),
         found=found[where].clone(),
         free=torch.from_numpy((labels >> FLAG_SHIFT) == 0),
+        up=_relative(chest, where, 0),
+        ids=None if chest.ids is None else torch.from_numpy(chest.ids[where].copy()),
+        deep=body_mm > DEEP_MM,
     )
+
+
+def _relative(chest: Chest, where: tuple[slice, slice, slice], axis: int) -> torch.Tensor:
+    """Position of a box's voxels along one axis in half widths of the lung box."""
+    screen = ras_to_screen(chest.affine[:3, 3])[axis] + 2.0 * np.arange(chest.hu.shape[axis])
+    row = ((screen - chest.box.centre[axis]) / chest.box.half[axis])[where[axis]]
+    shape = [1, 1, 1]
+    shape[axis] = row.size
+    full = np.broadcast_to(row.reshape(shape), chest.hu[where].shape)
+    return torch.from_numpy(full.astype(np.float32))
