@@ -41,7 +41,7 @@ class Plan:
         General texts and terms' concepts of a batch.
     """
 
-    steps: int = 1000
+    steps: int = 500
     seed: int = 0
     vocabulary: int = 10000
     width: int = 256

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from napari_ctvlp.core.resources import weights_folder
 from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.models import text_choice, text_small
 from napari_ctvlp.models.encoders.mini_text import ConceptHead
@@ -110,8 +111,9 @@ def test_a_damaged_tower_is_refused(path, tmp_path, fault):
 
 
 def test_another_file_than_the_cards_is_refused(path, tmp_path):
-    with pytest.raises(ModelRefused):
+    with pytest.raises(ModelRefused) as refusal:
         SmallTower.load(path.parent)
+    assert refusal.value.code == "corrupt-text-model"
     with pytest.raises(ModelRefused) as refusal:
         SmallTower.load(tmp_path)
     assert refusal.value.code == "missing-text-model"
@@ -161,3 +163,16 @@ def test_a_head_with_a_term_too_few_is_refused(tmp_path):
     text_head.save(head, tmp_path / "head.safetensors", "small")
     with pytest.raises(ModelRefused, match="names 1 terms"):
         ConceptHead.load(tmp_path / "head.safetensors", len(text_head.names()))
+
+
+def test_the_tower_that_ships_is_small_and_knows_denial_and_sides():
+    assert (weights_folder() / text_small.WEIGHTS).stat().st_size < 25_000_000
+    tower = SmallTower.load()
+    held = {term for listed in json.loads(tower.about["held_out"]).values() for term in listed}
+    assert len(held) > 200
+    mass, tumour, no_mass, left, right, rain = tower.embed(
+        ["lung mass", "lung tumour", "no lung mass", "left mass", "right mass", "rain in the north"]
+    )
+    assert mass @ tumour > max(mass @ no_mass, mass @ rain)
+    assert left @ right < 0.95
+    assert mass @ rain < 0.4
