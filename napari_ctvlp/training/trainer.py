@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -213,12 +214,12 @@ def train(
     source = source if isinstance(source, Source) else Source(list(source))
     arguments = (source, plan, folder, minutes, start, list(validation))
     if plan.devices > 1:
-        fabric.launch(_train_one, *arguments)
+        fabric.launch(partial(_train_one, arguments=arguments))
         return Trainer.resume(folder, fabric_of(replace(plan, devices=1)))
     return _train(fabric, *arguments)
 
 
-def _train_one(fabric: Fabric, *arguments: Any) -> None:
+def _train_one(fabric: Fabric, arguments: tuple[Any, ...]) -> None:
     """Train on one of several devices; what came of it is in the run's folder."""
     torch.set_num_threads(1)
     _train(fabric, *arguments)
