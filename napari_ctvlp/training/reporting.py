@@ -29,7 +29,7 @@ class Reporter:
     Parameters
     ----------
     embed : callable, optional
-        Sentences to unit vectors, shape (n, 384); the text tower when left out.
+        Sentences to unit vectors, shape (n, 384); the chosen text tower when left out.
     own : mapping of str to sentences, optional
         By case name: what a radiologist wrote. Of it the sentences about anatomies in view are
         taken, but those that a painted finding makes untrue.
@@ -37,9 +37,9 @@ class Reporter:
 
     def __init__(self, embed: Embed | None = None, own: Own | None = None) -> None:
         if embed is None:
-            from napari_ctvlp.models.text import TextTower
+            from napari_ctvlp.models.text_choice import chosen_tower, load_tower
 
-            embed = TextTower.load().embed
+            embed = load_tower(chosen_tower()).embed
         self._embed, self.own = embed, own or {}
         self._known: dict[str, NDArray[np.float32]] = {}
 
