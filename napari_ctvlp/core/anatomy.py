@@ -15,6 +15,8 @@ from napari_ctvlp.core.geometry import Affine, checked_affine, spacing, transfor
 from napari_ctvlp.core.scan import Scan
 
 Side = Literal["left", "right", ""]
+#: Organs that some segmenters draw in parts; the name of the whole means all of them.
+PARTS = {"bones": ("bones", "vertebrae", "ribs", "sternum")}
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class AnatomyMap:
 
     def mask(self, names: str | Iterable[str]) -> NDArray[np.bool_]:
         """Return the union of named organs, shape (i, p, l); absent names add nothing."""
-        wanted = [names] if isinstance(names, str) else list(names)
+        wanted = with_parts([names] if isinstance(names, str) else names)
         ids = [self.by_name[name].id for name in wanted if name in self.by_name]
         return np.isin(self.labels, ids)
 
@@ -113,6 +115,11 @@ class AnatomyMap:
     def has(self, name: str) -> bool:
         """Return True when the organ is in the table with at least one voxel."""
         return name in self.by_name and self.by_name[name].ml > 0
+
+
+def with_parts(names: Iterable[str]) -> list[str]:
+    """Return organ names with the parts of :data:`PARTS` written out."""
+    return [part for name in names for part in PARTS.get(name, (name,))]
 
 
 def anatomy_from_labels(

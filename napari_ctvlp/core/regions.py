@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from napari_ctvlp.core.anatomy import AnatomyMap
+from napari_ctvlp.core.anatomy import AnatomyMap, with_parts
 from napari_ctvlp.core.geometry import Affine, ras_to_screen, spacing, transform
 from napari_ctvlp.core.hull import both_sides, convex_slices
 from napari_ctvlp.errors import CtvlpError
@@ -54,7 +54,8 @@ class Regions:
 
     def organ(self, *names: str) -> Mask:
         """Return the union of organs; absent names add nothing."""
-        return np.isin(self.labels, [self.ids[name] for name in names if name in self.ids])
+        wanted = with_parts(names)
+        return np.isin(self.labels, [self.ids[name] for name in wanted if name in self.ids])
 
     @cached_property
     def body(self) -> Mask:
@@ -189,7 +190,7 @@ def region(
     labels = _nearest(anatomy.labels, anatomy.affine, shape, affine)
     if name == "body":
         return np.asarray(labels != 0)
-    names = LUNGS if name == "lungs" else (name,)
+    names = LUNGS if name == "lungs" else with_parts((name,))
     ids = [organ.id for organ in anatomy.organs if organ.name in names]
     if not ids and name != "lungs":
         known = ", ".join(sorted({"body", "thorax", "mediastinum", "lungs", *anatomy.by_name}))

@@ -128,7 +128,7 @@ def load_segmenter(model_id: str) -> Segmenter:
 
 
 def model_digest(model: ModelCard) -> str:
-    """SHA-256 over a model's weights and the code beside its class: its results' version.
+    """SHA-256 over a model's weights and the files beside its class: its results' version.
 
     Results that were kept from other weights, or from an earlier version of the code, are
     thereby never taken for this model's.
@@ -136,7 +136,7 @@ def model_digest(model: ModelCard) -> str:
     sha = hashlib.sha256("\n".join([model.id, *(sha for _, sha in model.weights)]).encode())
     module = str(model.settings["entry"]).partition(":")[0]
     folder = Path(__file__).resolve().parent.joinpath(*module.split(".")[:-1])
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(path for kind in ("*.py", "*.toml") for path in folder.rglob(kind)):
         sha.update(path.read_bytes())
     return sha.hexdigest()
 
