@@ -46,13 +46,13 @@ def misspelt(terms: Sequence[str], count: int, seed: int) -> list[tuple[str, str
     return [(long[n][:h] + long[n][h + 1 :], long[n]) for n, h in zip(picks, holes, strict=True)]
 
 
-def suggestions(tower: Sentences, head: ConceptHead, seed: int = 0) -> float:
+def suggestions(tower: Sentences, head: ConceptHead, spelling: bool) -> float:
     """Share of misspelt terms whose own term is among the first three suggestions."""
-    pairs = misspelt(head.terms, MISSPELT, seed)
+    pairs = misspelt(head.terms, MISSPELT, 0)
     vectors = tower.embed([wrong for wrong, _ in pairs])
     found = [
-        term in {name for name, _ in head.suggest(vector, 3)}
-        for vector, (_, term) in zip(vectors, pairs, strict=True)
+        right in {term for term, _ in head.suggest(vector, 3, wrong if spelling else "")}
+        for vector, (wrong, right) in zip(vectors, pairs, strict=True)
     ]
     return float(np.mean(found))
 
@@ -80,17 +80,19 @@ def alone(
     dict
         Concepts by soft nearest neighbours; AUROC of the nearest cosine, unseen terms against
         foreign phrases and against unseen sentences, with the cosines a threshold must part;
+        share of terms with a letter dropped that are suggested themselves among three;
         mean cosines of a term and its denial, of its left and right, of sentences and MiniLM's.
     """
     kept = {name: terms for name, terms in without(left).items() if terms}
-    bank = tower.embed([term for terms in kept.values() for term in terms])
+    listed = tuple(term for terms in kept.values() for term in terms)
+    bank = tower.embed(listed)
     labels = np.repeat(np.arange(len(kept)), [len(terms) for terms in kept.values()])
     rows = [(term, row) for row, name in enumerate(kept) for term in left.get(name, ())]
     terms, truth = [term for term, _ in rows], np.array([row for _, row in rows])
     near = tower.embed(terms) @ bank.T
     odds = np.exp(near / TEMPERATURE)
     best = np.argsort([-odds[:, labels == n].sum(1) for n in range(len(kept))], axis=0).T
-    general = tower.embed(sentences)
+    general, head = tower.embed(sentences), ConceptHead({}, bank, labels, listed)
     real, strange, said = (
         cosines.max(1) for cosines in (near, tower.embed(foreign()) @ bank.T, general @ bank.T)
     )
@@ -102,6 +104,8 @@ def alone(
         "known: 5th percentile of unseen terms": float(np.percentile(real, 5)),
         "known: 95th percentile of foreign phrases": float(np.percentile(strange, 95)),
         "known: 95th percentile of unseen sentences": float(np.percentile(said, 95)),
+        "misspelt terms: own term suggested": suggestions(tower, head, False),
+        "misspelt terms: with spelling": suggestions(tower, head, True),
         "cosine of a term and its denial": _cosine(tower, terms, "{}", "no {}"),
         "cosine of its left and its right": _cosine(tower, terms, "left {}", "right {}"),
         "cosine to MiniLM, unseen sentences": float((general * teacher).sum(1).mean()),
@@ -118,7 +122,6 @@ def headed(tower: Remembering, left: Mapping[str, Sequence[str]], seed: int) -> 
         "head: negation right": said["negation"],
         "head: denied found": said["negated found"],
         "head: asserted kept": said["asserted kept"],
-        "misspelt terms, own term in three": suggestions(tower, head),
     }
 
 

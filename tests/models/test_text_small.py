@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from napari_ctvlp.core.resources import weights_folder
 from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.models import text_choice, text_small
-from napari_ctvlp.models.encoders.mini_text import ConceptHead
+from napari_ctvlp.models.encoders.mini_text import ConceptHead, spelt_alike
 from napari_ctvlp.models.text import CHOSEN, DIMENSIONS, TextTower, find_tower
 from napari_ctvlp.models.text_small import LONGEST, Network, SmallTower
 from napari_ctvlp.training import text_head
@@ -154,7 +154,14 @@ def test_a_head_suggests_the_nearest_terms_and_keeps_them_in_its_file(tmp_path):
     near = kept.suggest(0.8 * axes[1] + 0.6 * axes[2], 2)
     assert [term for term, _ in near] == ["mass", "tumour"]
     assert [cosine for _, cosine in near] == pytest.approx([0.8, 0.6], abs=1e-3)
+    assert kept.suggest(axes[9], 1, "tumor")[0][0] == "tumour"
     assert ConceptHead(tensors, axes[:3], head.labels).suggest(axes[0]) == ()
+
+
+def test_likeness_of_spelling_is_one_for_the_same_and_nothing_for_strangers():
+    assert spelt_alike("Emphysema", "emphysema") == 1
+    assert spelt_alike("emphysma", "emphysema") > 0.6
+    assert spelt_alike("rain", "nodule") == 0
 
 
 def test_a_head_with_a_term_too_few_is_refused(tmp_path):

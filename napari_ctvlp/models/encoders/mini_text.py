@@ -105,13 +105,28 @@ class ConceptHead:
         near = _products(vectors, self.bank).max(axis=1)
         return mixture, self.negation(vectors), np.asarray(near, dtype=np.float32)
 
-    def suggest(self, vector: Array, n: int = 3) -> tuple[tuple[str, float], ...]:
-        """Return the ``n`` terms nearest to a sentence vector, shape (384,), and their cosines.
+    def suggest(self, vector: Array, n: int = 3, phrase: str = "") -> tuple[tuple[str, float], ...]:
+        """Return the ``n`` nearest terms and how near they are.
 
-        Empty where the file does not hold its terms.
+        Parameters
+        ----------
+        vector : ndarray, shape (384,)
+            Unit length; a term is as near as its cosine.
+        n : int
+        phrase : str
+            What was typed; a term is as near, too, as the two are spelt alike.
+
+        Returns
+        -------
+        tuple of (str, float)
+            Empty where the file does not hold its terms.
         """
+        if not self.terms:
+            return ()
         near = _products(vector[None], self.bank)[0]
-        order = np.argsort(-near, kind="stable")[: n if self.terms else 0]
+        if phrase:
+            near = np.maximum(near, [spelt_alike(phrase, term) for term in self.terms])
+        order = np.argsort(-near, kind="stable")[:n]
         return tuple((self.terms[row], float(near[row])) for row in order)
 
     def network(self, vectors: Array) -> Array:
@@ -136,6 +151,17 @@ class ConceptHead:
     def _layer(self, vectors: Array, name: str) -> Array:
         weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
         return np.asarray(np.maximum(_products(vectors, weight) + bias, 0), dtype=np.float32)
+
+
+def spelt_alike(one: str, other: str) -> float:
+    """Return the Dice coefficient, 0..1, of two phrases' runs of three letters."""
+    first, second = _threes(one), _threes(other)
+    return 2 * len(first & second) / (len(first) + len(second))
+
+
+def _threes(text: str) -> set[str]:
+    padded = f"  {text.lower()} "
+    return {padded[n : n + 3] for n in range(len(padded) - 2)}
 
 
 def _products(vectors: Array, rows: Array) -> Array:
