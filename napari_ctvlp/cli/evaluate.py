@@ -34,7 +34,7 @@ def evaluate(
         Path | None, typer.Option(help="Prepared CTs, for 'synthetic': those of role validation.")
     ] = None,
     each: Annotated[int, typer.Option(help="Scans per painted finding, for 'synthetic'.")] = 3,
-    segmenter: Annotated[str, typer.Option(help="Card id of the segmenter.")] = "classical",
+    segmenter: Annotated[str, typer.Option(help="Card id of the segmenter.")] = "anatomy",
     model: Model = "mini",
     device: Device = "auto",
 ) -> None:

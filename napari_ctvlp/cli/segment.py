@@ -19,7 +19,7 @@ def segment(
         Path | None,
         typer.Option("--json", help="Table of names and ml; beside --out if left out, - prints."),
     ] = None,
-    segmenter: Annotated[str, typer.Option(help="Card id of the segmenter.")] = "classical",
+    segmenter: Annotated[str, typer.Option(help="Card id of the segmenter.")] = "anatomy",
     series: Series = "",
     device: Device = "auto",
 ) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from napari_ctvlp.cli.output import terminal_progress
+from napari_ctvlp.cli.train_own import own
 
 if TYPE_CHECKING:
     from napari_ctvlp.models.encoders.mini_tower import Tower
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from napari_ctvlp.training.data import Chest
 
 train = typer.Typer(no_args_is_help=True, help="Train the embedded model from prepared chests.")
+train.registered_commands += own.registered_commands
 
 Root = Annotated[Path, typer.Argument(help="Folder of the training CTs.")]
 Data = Annotated[Path, typer.Option(help="Folder of prepared chests.")]
@@ -29,13 +31,18 @@ Seed = Annotated[int, typer.Option(help="Every crop, weight and choice follows f
 
 
 @train.command()
-def prepare(root: Root, *, data: Data = PREPARED) -> None:
+def prepare(
+    root: Root,
+    *,
+    data: Data = PREPARED,
+    organs: Annotated[Path | None, typer.Option(help="Organ labels, CASE.nii.gz.")] = None,
+) -> None:
     """Resample, segment and label the CTs of training/cases.toml."""
     from napari_ctvlp.training.data import cases, prepare
 
     data.mkdir(parents=True, exist_ok=True)
     for case in cases():
-        prepare(case, root).save(data / f"{case.name}.npz")
+        prepare(case, root, organs).save(data / f"{case.name}.npz")
         typer.echo(f"{case.name} prepared", err=True)
 
 
@@ -110,16 +117,14 @@ def tune(
     empty: Annotated[int, typer.Option(help="Whole chests with nothing painted.")] = 12,
     role: Role = "calibration",
 ) -> None:
-    """Try peak rules and thresholds on whole training chests; keep bags for the organ queries."""
+    """Try peak rules and thresholds on whole painted CTs; keep their organs for ``ship``."""
     from napari_ctvlp.training import pooling
     from napari_ctvlp.training.tune import report, run_trials, save, thresholds
-    from napari_ctvlp.training.whole import without_abdomen
 
     _one_thread()
-    chests = without_abdomen(_chests(data, role))
-    trials, bags = run_trials(_tower(runs), chests, seed, each, empty)
-    save(trials, runs / f"trials-{seed}.json")
-    pooling.save_bags(bags, runs / f"bags-{seed}.pt")
+    trials, bags = run_trials(_tower(runs), _chests(data, role), seed, each, empty)
+    save(trials, runs / f"trials-{role}-{seed}.json")
+    pooling.save_bags(bags, runs / f"bags-{role}-{seed}.pt")
     print(report(trials))
     for rule in dict.fromkeys(trial.rule for trial in trials):
         print(f"\n{rule}: finding, present, absent")
@@ -133,17 +138,27 @@ def ship(
     runs: Runs,
     weights: Annotated[Path, typer.Option(help="Folder that receives the weights.")],
     card: Annotated[Path, typer.Option(help="Card that receives their SHA-256.")],
+    data: Data = PREPARED,
+    crops: Annotated[int, typer.Option(help="Crops whose reports the adapter hears.")] = 300,
     seed: Seed = 0,
 ) -> None:
-    """Train the organ queries on the bags in RUNS and export the image weights."""
-    from napari_ctvlp.training import pooling
+    """Train organ queries (on what ``tune --role train`` kept) and text adapter, and export all."""
+    from napari_ctvlp.models.encoders.mini import IMAGE_WEIGHTS
+    from napari_ctvlp.models.store import read_card
+    from napari_ctvlp.models.text_choice import load_tower
+    from napari_ctvlp.training import adapter, pooling
     from napari_ctvlp.training.export import export, write_hashes
+    from napari_ctvlp.training.text_head import Remembering
 
     _one_thread()
     tower = _tower(runs)
-    bags = [bag for path in sorted(runs.glob("bags-*.pt")) for bag in pooling.load_bags(path)]
+    bags = [bag for path in sorted(runs.glob("bags-train-*.pt")) for bag in pooling.load_bags(path)]
     pool = pooling.train_pool(tower, bags, seed)
-    typer.echo(f"SHA-256 {export(tower, pool, weights)}")
+    heard = list(adapter.spoken(tower, _chests(data, "train"), seed + 1, crops))
+    text = Remembering(load_tower("small"))
+    words = adapter.train_adapter(tower, text, heard, seed, model=card.stem)
+    path = weights / str(read_card(card).settings.get("image", IMAGE_WEIGHTS))
+    typer.echo(f"SHA-256 {export(tower, pool, words, path)}")
     write_hashes(card, weights)
 
 
@@ -157,11 +172,11 @@ def expert(
     steps: Annotated[int, typer.Option(help="Steps of 32 radiographs.")] = 600,
 ) -> None:
     """Train BIUD's 2D expert on rendered radiographs; print its hit rates on validation CTs."""
-    from napari_ctvlp.models.text import TextTower
+    from napari_ctvlp.models.text_choice import chosen_tower, load_tower
     from napari_ctvlp.training.expert import make, render
 
     _one_thread()
-    words, first = TextTower.load(), 1_000_003 * (seed + 1)
+    words, first = load_tower(chosen_tower()), 1_000_003 * (seed + 1)
     known = render(_chests(data, "train"), words, range(first, first + studies))
     fresh = _chests(data, "validation"), words, range(first, first + max(40, studies // 8))
     print(json.dumps(make(known, render(*fresh, family="held_out"), out, seed, steps), indent=2))

@@ -34,7 +34,7 @@ _loading = threading.RLock()
 
 def segment(
     scan: Scan,
-    segmenter: str = "classical",
+    segmenter: str = "anatomy",
     *,
     device: str = "auto",
     progress: Progress = silent,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_ctvlp.errors import ModelRefused
-from napari_ctvlp.models.text import CHOSEN, TOWERS, TextTower, chosen_folder
+from napari_ctvlp.models.text import CHOSEN, TOWERS, TextTower, chosen_folder, find_tower
 
 #: The tower that reads phrases when nothing else is said.
 DEFAULT = "minilm"
@@ -46,9 +46,36 @@ def chosen_tower(name: str = "") -> str:
     return said
 
 
-def head_file(tower: str) -> str:
-    """Return the weights file of the head that was trained on a tower's vectors."""
-    return "mini-text.safetensors" if tower == DEFAULT else f"mini-text-{tower}.safetensors"
+def chosen_head(heads: Mapping[str, str]) -> tuple[str, str]:
+    """Return the tower to use and its head's weights file, out of those a card names.
+
+    Without a choice of the user's, the first tower of the card that is on this computer.
+
+    Raises
+    ------
+    ModelRefused
+        If the chosen tower has no head on the card, or is not here.
+    """
+    if chosen_folder() or os.environ.get(CHOSEN):
+        said = chosen_tower()
+    else:
+        said = next((name for name in heads if name != "minilm" or _has_minilm()), "minilm")
+    if said not in heads:
+        raise ModelRefused(
+            "no-head",
+            f"one of the text towers {', '.join(heads)}, for which the model has weights.",
+            f"The text tower {said!r} was chosen.",
+            f"Choose one of them in {CHOSEN}, or leave it unset.",
+        )
+    return said, heads[said]
+
+
+def _has_minilm() -> bool:
+    try:
+        find_tower()
+    except ModelRefused:
+        return False
+    return True
 
 
 def load_tower(name: str) -> Sentences:

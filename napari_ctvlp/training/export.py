@@ -7,19 +7,18 @@ from pathlib import Path
 
 import torch
 
-from napari_ctvlp.models.encoders.mini import IMAGE_WEIGHTS
+from napari_ctvlp.models.encoders.mini_adapter import Adapter
 from napari_ctvlp.models.encoders.mini_pool import Pool
 from napari_ctvlp.models.encoders.mini_tower import Tower
 from napari_ctvlp.models.store import sha256
 
 
-def export(tower: Tower, pool: Pool, folder: Path) -> str:
-    """Write the image weights into ``folder`` and return their SHA-256."""
+def export(tower: Tower, pool: Pool, adapter: Adapter, path: Path) -> str:
+    """Write the image weights and return their SHA-256."""
     from safetensors.torch import save_file
 
-    whole = torch.nn.ModuleDict({"tower": tower, "pool": pool})
+    whole = torch.nn.ModuleDict({"tower": tower, "pool": pool, "adapter": adapter})
     state = {name: value.half().contiguous() for name, value in whole.state_dict().items()}
-    path = folder / IMAGE_WEIGHTS
     save_file(state, path)
     return sha256(path)
 

@@ -1,7 +1,7 @@
-"""Second phase: the organ queries, trained with the tower frozen.
+"""Second phase, with the tower frozen: organ vectors, and how findings show in whole organs.
 
-A bag is one organ of a whole training chest, with or without a painted finding in it. Its text
-is the direction of that finding's concept, or the organ's own "nothing found".
+A bag is one organ of a whole training CT, with or without a painted finding in it. Its text is
+the direction of that finding's concept, or the organ's own "nothing found".
 """
 
 from __future__ import annotations
@@ -14,102 +14,160 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from napari_ctvlp.models.encoders.mini import JUDGED, NOT_IN_LUNG
-from napari_ctvlp.models.encoders.mini_pool import LATERAL_MM, MIDDLE_MM, ORGANS, WALL_MM, Pool
+from napari_ctvlp.core.anatomy import AnatomyMap, Organ
+from napari_ctvlp.core.geometry import coarse_affine
+from napari_ctvlp.core.vocabulary import findings
+from napari_ctvlp.models.encoders.mini_pool import ORGANS, Pool, organ_masks, pooled
 from napari_ctvlp.models.encoders.mini_tower import Tower
-from napari_ctvlp.training.data import Chest
+from napari_ctvlp.training.data import CLASSES, SIDE_SHIFT, Chest
 from napari_ctvlp.training.objectives.fvlm import fvlm_loss
 from napari_ctvlp.training.synthesis.canvas import FINDINGS
-from napari_ctvlp.training.whole import Painted, lung_tokens, thorax_of
+from napari_ctvlp.training.targets import MAYBE_CALCIUM, MAYBE_REAL
+from napari_ctvlp.training.whole import Painted
 
-#: Tokens kept per bag, painted ones always.
-MOST = 3000
+#: How sharply a finding may pick its tokens; the sharpest that separates best is taken.
+FOCUS = (0.0, 0.5, 1.0, 2.0, 4.0)
+#: Tokens kept per bag for the organ's vector, painted ones always.
+MOST = 2000
 #: An organ holds the finding from this many painted tokens on.
 LEAST = 3
+#: Bags with and without a finding that a pair of organ and finding is fitted on, at least.
+WITH, WITHOUT = 2, 4
+#: What a painting may bring along: nothing is said of it in the same organ.
+BRINGS = {
+    "effusion": ("atelectasis",), "mass": ("nodule", "ground_glass"), "nodule": ("mass",),
+    "calcified_nodule": ("nodule",), "cavity": ("mass", "nodule"), "pneumothorax": ("emphysema",),
+    "emphysema": ("pneumothorax",), "atelectasis": ("consolidation",),
+    "consolidation": ("atelectasis",), "ground_glass": ("fibrosis",), "fibrosis": ("ground_glass",),
+    "bronchiectasis": ("fibrosis",), "hydronephrosis": ("kidney_cyst",),
+}  # fmt: skip
+#: House organs of the classes of a prepared CT.
+HOUSE = {
+    "trachea": "airways", "bone": "bones", "vertebra": "vertebrae", "rib": "ribs",
+    "soft_tissue": "muscle", "unknown": "muscle",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Bag:
-    """Tokens of one organ.
+    """One organ of one CT.
 
     Attributes
     ----------
     organ : int
         Index into ``ORGANS``.
-    meaning : int
-        0 nothing painted, else 1 + index of the finding.
+    labels : Tensor, shape (findings,), int8
+        1 painted there, 0 not there, -1 nothing said.
+    pooled : Tensor, shape (len(FOCUS), findings), float32
+        Each finding's similarity to the organ, by focus.
     tokens : Tensor, shape (n, 64), float16
     """
 
     organ: int
-    meaning: int
+    labels: Tensor
+    pooled: Tensor
     tokens: Tensor
+
+    @property
+    def meaning(self) -> int:
+        """0 for nothing painted, else 1 + index of the finding."""
+        there = torch.nonzero(self.labels == 1).flatten()
+        return 1 + int(there[0]) if there.numel() else 0
+
+
+def anatomy_of(chest: Chest) -> AnatomyMap:
+    """Return a prepared CT's labels as the anatomy a segmenter would have made of it."""
+    classes, side = chest.labels & 31, (chest.labels >> SIDE_SHIFT) & 3
+    names = ["lung_left", "lung_right", "kidney_left", "kidney_right"]
+    labels = np.zeros(classes.shape, np.uint8)
+    for number, name in enumerate(CLASSES[1:], start=1):
+        house = HOUSE.get(name, name)
+        if house not in names:
+            names.append(house)
+        labels[classes == number] = 1 + names.index(house)
+    labels[(classes == CLASSES.index("air")) & (chest.body_mm > 0)] = 1 + names.index("muscle")
+    labels[side == 1] = 1
+    labels[side == 2] = 2
+    kidney = classes == CLASSES.index("kidney")
+    columns = -chest.affine[0, 3] + 2.0 * np.arange(chest.hu.shape[2]) - chest.box.centre[2]
+    left = np.broadcast_to(columns > 0, chest.hu.shape)
+    labels[kidney & left] = 3
+    labels[kidney & ~left] = 4
+    sizes = np.bincount(labels.ravel(), minlength=len(names) + 1) * 0.008
+    organs = tuple(
+        Organ(n, name, float(sizes[n]), float("nan"), True) for n, name in enumerate(names, 1)
+    )
+    return AnatomyMap(labels, chest.affine, organs, "training labels")
 
 
 def organ_tokens(chest: Chest) -> dict[str, NDArray[np.bool_]]:
-    """Return the organs' regions of a prepared chest, as ``mini_pool.organ_masks`` draws them."""
-    thorax, lungs = thorax_of(chest), lung_tokens(chest)
-    start = -chest.affine[0, 3] + 1.0
-    side = start + 4.0 * np.arange(lungs.shape[2]) - chest.box.centre[2]
-    side = side[None, None, :]
-    rest = thorax & ~lungs
-    body = chest.body_mm[::2, ::2, ::2] > 0
-    wall = np.asarray(ndimage.distance_transform_edt(~thorax, sampling=4.0)) <= WALL_MM
-    slices = np.asarray(thorax.any(axis=(1, 2)))[:, None, None]
-    return {
-        "lung_left": lung_tokens(chest, 1) | (rest & (side > LATERAL_MM)),
-        "lung_right": lung_tokens(chest, 2) | (rest & (side < -LATERAL_MM)),
-        "mediastinum": rest & (np.abs(side) < MIDDLE_MM),
-        "chest_wall": body & wall & slices & ~thorax,
-    }
+    """Return where each of the fifteen anatomies is looked at, on the CT's token grid."""
+    i, p, l = (n // 2 for n in chest.hu.shape)  # noqa: E741 - the axis is called L
+    return organ_masks(anatomy_of(chest), (i, p, l), coarse_affine(chest.affine, 2))
 
 
 def bags_of(
+    tower: Tower,
     tokens: Tensor,
     painted: Painted,
     organs: dict[str, NDArray[np.bool_]],
     unknown: NDArray[np.bool_],
+    silent: Sequence[str],
     generator: torch.Generator,
 ) -> list[Bag]:
-    """Cut an encoded chest into one bag per organ.
+    """Cut an encoded CT into one bag per organ.
 
     Parameters
     ----------
+    tower : Tower
     tokens : Tensor, shape (i, p, l, 64)
     painted : Painted
     organs : mapping of str to mask
     unknown : ndarray of bool
         Left out: a real finding may be there.
+    silent : sequence of str
+        Findings this patient may really have, see :func:`silent_findings`.
     generator : torch.Generator
     """
     bags = []
     for number, organ in enumerate(ORGANS):
-        mask = organs[organ] & ~unknown
+        mask = organs[organ] & ~(unknown & ~painted.truth)
         truth = painted.truth & mask
         if not mask.any() or 0 < truth.sum() < LEAST:
             continue
-        meaning = FINDINGS.index(painted.finding) + 1 if truth.any() else 0
-        if meaning and not judged(organ, painted.finding):
-            continue
+        rows = tokens[torch.from_numpy(mask)]
+        with torch.inference_mode():
+            logits = tower.logits(rows)[:, : len(FINDINGS)]
+            each = torch.stack([pooled(logits, focus) for focus in FOCUS])
         rest = _some(tokens[torch.from_numpy(mask & ~truth)], generator)
-        rows = torch.cat([tokens[torch.from_numpy(truth)], rest])
-        bags.append(Bag(number, meaning, rows.half()))
+        kept = torch.cat([tokens[torch.from_numpy(truth)], rest])
+        labels = _labels(painted.finding if truth.any() else "", silent)
+        bags.append(Bag(number, labels, each.clone(), kept.half()))
     return bags
 
 
-def judged(organ: str, finding: str) -> bool:
-    """Return True when the model is meant to judge a finding in an organ."""
-    return finding in JUDGED[organ] if organ in JUDGED else finding not in NOT_IN_LUNG
+def silent_findings(chest: Chest) -> tuple[str, ...]:
+    """Return the findings a patient may have without anybody having said so."""
+    return (*MAYBE_REAL, *MAYBE_CALCIUM) if chest.case.unknown_findings else ()
+
+
+def judged() -> Tensor:
+    """Return which findings are looked for in which organ, shape (organs, findings), bool."""
+    table = torch.zeros(len(ORGANS), len(FINDINGS), dtype=torch.bool)
+    for finding in findings().values():
+        if finding.concept in FINDINGS:
+            for organ in set(finding.organs) & set(ORGANS):
+                table[ORGANS.index(organ), FINDINGS.index(finding.concept)] = True
+    return table
 
 
 def train_pool(
     tower: Tower, bags: Sequence[Bag], seed: int = 0, steps: int = 400, size: int = 12
 ) -> Pool:
-    """Train the organ queries.
+    """Train the organ queries, then fit focus and levels.
 
     Parameters
     ----------
@@ -121,61 +179,115 @@ def train_pool(
         Bags of one organ contrasted at a time.
     """
     torch.manual_seed(seed)
-    pool = Pool()
+    pool = Pool(len(FINDINGS))
     generator = torch.Generator().manual_seed(seed)
     rest = [pool.project, pool.normal, pool.scale]
     groups: list[dict[str, Any]] = [{"params": [pool.query], "lr": 1e-2}, {"params": rest}]
     optimiser = torch.optim.AdamW(groups, lr=3e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     by_organ = [[bag for bag in bags if bag.organ == n] for n in range(len(ORGANS))]
-    findings = functional.normalize(tower.table.detach()[: len(FINDINGS)], dim=1)
+    directions = functional.normalize(tower.table.detach()[: len(FINDINGS)], dim=1)
     for _ in range(steps):
         optimiser.zero_grad()
         losses = []
         for number, own in enumerate(by_organ):
-            if len(own) < 4:
+            if len(own) < WITHOUT:
                 continue
             chosen = _balanced(own, size, generator)
             images = torch.stack([pool(bag.tokens.float(), number) for bag in chosen])
             meaning = torch.tensor([bag.meaning for bag in chosen])
-            prompts = torch.cat([pool.absent()[number : number + 1], findings])
+            prompts = torch.cat([pool.absent()[number : number + 1], directions])
             losses.append(fvlm_loss(images, prompts[meaning], meaning, pool.scale.exp()))
         torch.stack(losses).mean().backward()
         optimiser.step()
         schedule.step()
+    fit_levels(pool, bags)
     return pool.eval()
 
 
-def judge_pool(tower: Tower, pool: Pool, bags: Sequence[Bag]) -> dict[str, float]:
-    """Return per finding the AUROC of the margin over an organ's bags, painted against nothing."""
-    from napari_ctvlp.training.check import auroc
+def fit_levels(pool: Pool, bags: Sequence[Bag]) -> None:
+    """Choose how sharply each finding looks, and the level half way between with and without.
 
-    findings = functional.normalize(tower.table.detach()[: len(FINDINGS)], dim=1)
-    margins: list[tuple[int, int, NDArray[np.float32]]] = []
-    for bag in bags:
-        with torch.no_grad():
-            vector = pool(bag.tokens.float(), bag.organ)
-            margin = findings @ vector - pool.absent()[bag.organ] @ vector
-        margins.append((bag.organ, bag.meaning, margin.numpy()))
-    out = {}
+    Both sides of a paired organ share their level. What has too few bags stays NaN.
+    """
+    wanted = judged()
+    for index in range(len(FINDINGS)):
+        groups = _groups(bags, index, wanted)
+        usable = {k: v for k, v in groups.items() if len(v[0]) >= WITH and len(v[1]) >= WITHOUT}
+        if not usable:
+            continue
+        areas = [
+            np.mean([_area(there[:, n], none[:, n]) for there, none in usable.values()])
+            for n in range(len(FOCUS))
+        ]
+        best = max(range(len(FOCUS)), key=lambda n: (round(float(areas[n]), 3), n))
+        pool.focus[index] = FOCUS[best]
+        for name, (there, none) in usable.items():
+            level = (np.median(there[:, best]) + np.median(none[:, best])) / 2
+            for number, organ in enumerate(ORGANS):
+                if _pair(organ) == name and wanted[number, index]:
+                    pool.level[number, index] = float(level)
+
+
+def judge_pool(pool: Pool, bags: Sequence[Bag]) -> dict[str, float]:
+    """Return per finding the AUROC of the margin over organs with and without it."""
+    out, wanted = {}, judged()
     for index, name in enumerate(FINDINGS):
-        scores, truth = [], []
-        for organ, meaning, margin in margins:
-            if meaning in (0, index + 1) and judged(ORGANS[organ], name):
-                scores.append(margin[index])
-                truth.append(meaning == index + 1)
-        out[name] = auroc(np.array(scores, np.float32), np.array(truth, bool))
+        best = int(np.argmin([abs(f - float(pool.focus[index])) for f in FOCUS]))
+        areas = [
+            _area(there[:, best], none[:, best])
+            for there, none in _groups(bags, index, wanted).values()
+            if len(there) and len(none)
+        ]
+        out[name] = float(np.mean(areas)) if areas else float("nan")
     return out
 
 
 def save_bags(bags: Sequence[Bag], path: Path) -> None:
     """Keep bags between the phases."""
-    torch.save([(bag.organ, bag.meaning, bag.tokens) for bag in bags], path)
+    torch.save([(bag.organ, bag.labels, bag.pooled, bag.tokens) for bag in bags], path)
 
 
 def load_bags(path: Path) -> list[Bag]:
     """Read what :func:`save_bags` wrote."""
     return [Bag(*row) for row in torch.load(path, weights_only=True)]
+
+
+def _labels(finding: str, silent: Sequence[str]) -> Tensor:
+    labels = torch.zeros(len(FINDINGS), dtype=torch.int8)
+    for name in (*silent, *BRINGS.get(finding, ())):
+        labels[FINDINGS.index(name)] = -1
+    if finding:
+        labels[FINDINGS.index(finding)] = 1
+    return labels
+
+
+def _groups(
+    bags: Sequence[Bag], index: int, wanted: Tensor
+) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """By organ (both sides together): similarities with and without one finding, (n, focus)."""
+    rows: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
+    for bag in bags:
+        label = int(bag.labels[index])
+        if wanted[bag.organ, index] and label >= 0:
+            rows.setdefault(_pair(ORGANS[bag.organ]), ([], []))[1 - label].append(
+                bag.pooled[:, index]
+            )
+    return {name: (_stacked(there), _stacked(none)) for name, (there, none) in rows.items()}
+
+
+def _stacked(rows: list[Tensor]) -> NDArray[np.float32]:
+    return torch.stack(rows).numpy() if rows else np.zeros((0, len(FOCUS)), np.float32)
+
+
+def _pair(organ: str) -> str:
+    return organ.removesuffix("_left").removesuffix("_right")
+
+
+def _area(there: NDArray[np.float32], none: NDArray[np.float32]) -> float:
+    """Probability that an organ with the finding scores higher than one without."""
+    more = there[:, None] - none[None, :]
+    return float(((more > 0) + 0.5 * (more == 0)).mean())
 
 
 def _some(tokens: Tensor, generator: torch.Generator) -> Tensor:

@@ -71,10 +71,10 @@ class Remembering:
 class Network(nn.Module):
     """The trainable half of ``ConceptHead``; its state carries the same names."""
 
-    def __init__(self) -> None:
+    def __init__(self, concepts: int = 0) -> None:
         super().__init__()
         self.hidden = nn.Linear(DIMENSIONS, HIDDEN)
-        self.concept = nn.Linear(HIDDEN, len(names()))
+        self.concept = nn.Linear(HIDDEN, concepts or len(names()))
         self.negation_hidden = nn.Linear(DIMENSIONS, 64)
         self.negation = nn.Linear(64, 1)
         self.drop = nn.Dropout(DROPOUT)
@@ -92,9 +92,9 @@ class Network(nn.Module):
         return {names[name]: value.numpy().astype(np.float32) for name, value in state.items()}
 
 
-def names() -> tuple[str, ...]:
-    """Return the concepts that the head tells apart, in the order of mini's card."""
-    return tuple(card("mini").settings["concepts"])
+def names(model: str = "mini") -> tuple[str, ...]:
+    """Return the concepts that a model's head tells apart, in the order of its card."""
+    return tuple(card(model).settings["concepts"])
 
 
 def glossary() -> dict[str, tuple[str, ...]]:
@@ -150,7 +150,9 @@ def without(left: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     return {name: [t for t in listed if t not in gone] for name, listed in glossary().items()}
 
 
-def wordings(terms: Mapping[str, Sequence[str]], which: str, seed: int = 0) -> Phrases:
+def wordings(
+    terms: Mapping[str, Sequence[str]], which: str, seed: int = 0, model: str = "mini"
+) -> Phrases:
     """Put each term bare and into random templates, sides and negations of one split.
 
     Parameters
@@ -161,7 +163,7 @@ def wordings(terms: Mapping[str, Sequence[str]], which: str, seed: int = 0) -> P
     """
     kinds = frames(which)
     texts, concept, negated = [], [], []
-    for row, name in enumerate(names()):
+    for row, name in enumerate(names(model)):
         for term in terms.get(name, ()):
             rng = np.random.default_rng([seed, *term.encode()])
             made = [(term, 0.0)]
@@ -175,10 +177,10 @@ def wordings(terms: Mapping[str, Sequence[str]], which: str, seed: int = 0) -> P
     return Phrases(tuple(texts), np.array(concept), np.array(negated, dtype=np.float32))
 
 
-def fit(vectors: NDArray[np.float32], phrases: Phrases, seed: int) -> Network:
+def fit(vectors: NDArray[np.float32], phrases: Phrases, seed: int, concepts: int = 0) -> Network:
     """Train a network on embedded phrases; classes weigh alike however many terms they have."""
     torch.manual_seed(seed)
-    network = Network().train()
+    network = Network(concepts).train()
     data = torch.from_numpy(vectors)
     truth, denied = torch.from_numpy(phrases.concept), torch.from_numpy(phrases.negated)
     odds = 1.0 / torch.bincount(truth).float().clamp(min=1).sqrt()[truth]
@@ -197,11 +199,13 @@ def fit(vectors: NDArray[np.float32], phrases: Phrases, seed: int) -> Network:
     return network.eval()
 
 
-def build(tower: Remembering, terms: Mapping[str, Sequence[str]], seed: int) -> ConceptHead:
+def build(
+    tower: Remembering, terms: Mapping[str, Sequence[str]], seed: int, model: str = "mini"
+) -> ConceptHead:
     """Train a head on terms and keep their vectors as its bank."""
-    phrases = wordings(terms, "train")
-    network = fit(tower.embed(phrases.texts), phrases, seed)
-    rows = [(term, row) for row, name in enumerate(names()) for term in terms.get(name, ())]
+    phrases, known = wordings(terms, "train", model=model), names(model)
+    network = fit(tower.embed(phrases.texts), phrases, seed, len(known))
+    rows = [(term, row) for row, name in enumerate(known) for term in terms.get(name, ())]
     bank = tower.embed([term for term, _ in rows])
     labels = np.array([row for _, row in rows])
     return ConceptHead(network.tensors(), bank, labels, tuple(term for term, _ in rows))
@@ -263,6 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds to report")
+    parser.add_argument("--model", default="mini", help="card whose concepts the head tells apart")
     parser.add_argument("--tower", choices=TOWERS, default="", help="by default the product's own")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -271,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for seed in range(chosen.seeds):
         row = report(tower, seed)
         print(json.dumps({name: round(value, 3) for name, value in row.items()}), flush=True)
-    save(build(tower, glossary(), 0), chosen.out, name)
+    save(build(tower, glossary(), 0, chosen.model), chosen.out, name)
 
 
 def _noisy(vectors: torch.Tensor, amount: float) -> torch.Tensor:

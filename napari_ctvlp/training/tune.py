@@ -1,4 +1,4 @@
-"""Peak rules and thresholds of the card, chosen on whole training chests with a painted finding."""
+"""Peak rules and thresholds of the card, chosen on whole prepared CTs with a painted finding."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_ctvlp.core.vocabulary import concepts as rows_of
 from napari_ctvlp.models.encoders.mini_tower import Tower
 from napari_ctvlp.training.data import Chest
-from napari_ctvlp.training.pooling import Bag, bags_of, organ_tokens
+from napari_ctvlp.training.pooling import Bag, bags_of, organ_tokens, silent_findings
 from napari_ctvlp.training.synthesis.canvas import FINDINGS
 from napari_ctvlp.training.targets import concepts
 from napari_ctvlp.training.whole import (
@@ -28,7 +29,9 @@ from napari_ctvlp.training.whole import (
 )
 
 #: (smoothing in mm, share of the mirrored map that is subtracted)
-RULES = ((0.0, 0.0), (4.0, 0.0), (6.0, 0.0), (4.0, 0.5))
+RULES = ((0.0, 0.0), (4.0, 0.0), (4.0, 0.5))
+#: Organs of the regions that ``concepts.toml`` names and the anatomies do not.
+PLACES = {"kidneys": ("kidney_left", "kidney_right"), "lungs": ("lung_left", "lung_right")}
 #: What phrases about a mass are made of; the card's ``unions``.
 UNION = {"mass": 0.4, "nodule": 0.3, "lesion": 0.3}
 MIRROR_SIGMA_MM = 8.0
@@ -70,10 +73,9 @@ def run_trials(
     ----------
     tower : Tower
     chests : sequence of Chest
-        With lungs.
     seed : int
     each, empty : int
-        Chests per finding, and chests with nothing painted.
+        CTs per finding, and CTs with nothing painted.
     """
     fixed = {c.case.name: _Fixed(c) for c in chests}
     generator = torch.Generator().manual_seed(seed)
@@ -82,8 +84,8 @@ def run_trials(
     for chest, painted in _both(chests, seed, each, empty):
         own = fixed[chest.case.name]
         tokens = encode_whole(tower, painted.hu, own.place)
-        bags += bags_of(tokens, painted, own.organs, own.unknown, generator)
-        asked = [painted.finding] if painted.finding else list(FINDINGS)
+        bags += bags_of(tower, tokens, painted, own.organs, own.unknown, own.silent, generator)
+        asked = [painted.finding] if painted.finding else own.sayable
         for name in asked:
             trials += _judge(tower, tokens, painted, own, name)
     return trials, bags
@@ -166,9 +168,23 @@ class _Fixed:
         self.organs = organ_tokens(chest)
         self.unknown = unknown_tokens(chest)
         self.body = self.place[3] > 0
-        self.searched = thorax_of(chest) & self.body & ~self.unknown
+        self.thorax = thorax_of(chest)
+        self.silent = silent_findings(chest)
+        self.sayable = [f for f in FINDINGS if f not in self.silent and self.searched(f).any()]
         start = -chest.affine[0, 3] + 1.0
         self.middle = float((chest.box.centre[2] - start) / 4.0)
+
+    def searched(self, finding: str) -> NDArray[np.bool_]:
+        """Return where a finding is looked for, as the product's gate would say it."""
+        where = next(row.where for row in rows_of() if row.name == finding)
+        if where == "thorax":
+            field = self.thorax
+        elif where == "body":
+            field = self.body
+        else:
+            parts = PLACES.get(where, (where,))
+            field = np.logical_or.reduce([self.organs[name] for name in parts])
+        return np.asarray(field & self.body & ~self.unknown)
 
 
 def _both(
@@ -182,7 +198,7 @@ def _judge(
     tower: Tower, tokens: torch.Tensor, painted: Painted, own: _Fixed, name: str
 ) -> Iterator[Trial]:
     logits = concept_logits(tower, tokens, mixture(name))
-    searched = own.searched | painted.truth
+    searched = own.searched(name) | painted.truth
     for sigma, mirror in RULES:
         values = smoothed(logits, own.body, sigma, mirror, own.middle)
         inside = np.where(searched, values, -1)

@@ -47,7 +47,7 @@ def test_segment_writes_labels_in_the_frame_of_the_input(ctvlp, ct, scan, tmp_pa
 
 def test_segment_prints_its_table_when_asked(ctvlp, ct, tmp_path):
     done = ctvlp("segment", ct, "--out", tmp_path / "labels.nii", "--json", "-")
-    assert json.loads(done.stdout)["segmenter"] == "classical"
+    assert json.loads(done.stdout)["segmenter"] == "anatomy"
     assert [path.name for path in tmp_path.iterdir()] == ["labels.nii"]
 
 

@@ -1,4 +1,4 @@
-"""Mini, the embedded encoder: a dense 3D tower, a concept table and organ queries."""
+"""Mini, the embedded encoder: a dense 3D tower, concepts, a text adapter and organs."""
 
 from __future__ import annotations
 
@@ -26,24 +26,23 @@ from napari_ctvlp.models.encoders.mini_grid import (
 from napari_ctvlp.models.protocol import Compute, ModelCard, Progress, silent
 
 if TYPE_CHECKING:
+    from napari_ctvlp.models.encoders.mini_adapter import Adapter
+    from napari_ctvlp.models.encoders.mini_early import EarlyPool
     from napari_ctvlp.models.encoders.mini_pool import Pool
     from napari_ctvlp.models.encoders.mini_text import ConceptHead
     from napari_ctvlp.models.encoders.mini_tower import Tower
-    from napari_ctvlp.models.text import TextTower
+    from napari_ctvlp.models.text_choice import Sentences
 
-IMAGE_WEIGHTS, TEXT_WEIGHTS = "mini-image.safetensors", "mini-text.safetensors"
+IMAGE_WEIGHTS = "mini-image.safetensors"
 #: Logit of a phrase that is all negation: nothing resembles "no finding" anywhere in particular.
 ABSENT_BIAS = -6.0
 #: Largest volume that runs in one pass, in 2 mm voxels; longer scans run in overlapping slabs.
 ONE_PASS = 14_000_000
 #: A lung that is cut by the field of view and smaller than this cannot be judged, in ml.
 LEAST_CUT_ML = 400.0
-#: Findings that the training paints in each organ; the others are not judged there.
-JUDGED = {
-    "mediastinum": ("lymph_node", "mass"),
-    "chest_wall": ("pleural_thickening", "mass"),
-}
-NOT_IN_LUNG = ("lymph_node",)
+NOT_TAUGHT = "The model was not trained to judge this finding here."
+#: Share of the adapter in a phrase's direction, where the card does not say.
+OPEN_SHARE = 0.5
 
 Array = NDArray[np.float32]
 
@@ -54,9 +53,12 @@ class Mini:
     Parameters
     ----------
     card : ModelCard
-    tower, pool : Module
+    tower : Module
+    pool : Pool or EarlyPool
+    adapter : Adapter or None
+        None with the first weights, which have none.
     head : ConceptHead
-    text : TextTower
+    text : Sentences
     compute : Compute
     """
 
@@ -64,13 +66,16 @@ class Mini:
         self,
         card: ModelCard,
         tower: Tower,
-        pool: Pool,
+        pool: Pool | EarlyPool,
+        adapter: Adapter | None,
         head: ConceptHead,
-        text: TextTower,
+        text: Sentences,
         compute: Compute,
     ) -> None:
         self.card, self.compute = card, compute
-        self.tower, self.pool, self.head, self.text = tower, pool, head, text
+        self.image = str(card.settings.get("image", IMAGE_WEIGHTS))
+        self.tower, self.pool, self.adapter = tower, pool, adapter
+        self.head, self.text = head, text
         self.concepts, self.findings = concept_names(card)
 
     @classmethod
@@ -83,12 +88,15 @@ class Mini:
             If the files are no safetensors or hold other tensors than this code expects.
         """
         from napari_ctvlp.models.encoders.mini_text import ConceptHead
-        from napari_ctvlp.models.text import TextTower
+        from napari_ctvlp.models.text_choice import chosen_head, load_tower
 
-        count = len(concept_names(card)[0])
-        tower, pool = load_image(folder / IMAGE_WEIGHTS, compute, count)
-        head = ConceptHead.load(folder / TEXT_WEIGHTS, count)
-        return cls(card, tower, pool, head, TextTower.load(), compute)
+        names, findings = concept_names(card)
+        image = str(card.settings.get("image", IMAGE_WEIGHTS))
+        parts = load_image(folder / image, compute, len(names), findings)
+        text, file = chosen_head(card.settings.get("heads", {}))
+        return cls(
+            card, *parts, ConceptHead.load(folder / file, len(names)), load_tower(text), compute
+        )
 
     def encode(self, scan: Scan, anatomy: AnatomyMap, *, progress: Progress = silent) -> Encoding:
         """Encode a scan.
@@ -120,15 +128,16 @@ class Mini:
         progress(0.95, "organs")
         organs, attention = self._pool(tokens, body, anatomy, affine, progress)
         grid = TokenGrid(tokens, affine, body, level="4mm")
-        weights = dict(self.card.weights).get(IMAGE_WEIGHTS, "")
+        weights = dict(self.card.weights).get(self.image, "")
         return Encoding((grid,), organs, self.card.id, weights, scan.digest, attention)
 
     def embed(self, phrases: Sequence[str]) -> list[TextVector]:
         """Bring phrases beside the tokens.
 
-        Each phrase becomes a mixture of concepts w (and a share of negation n); its vector is
-        (1 - n) wE / 8 and its bias (1 - n) wB - 6 n. What falls on a tumour word is shared out
-        between tumour concepts as ``settings.unions`` of the card says.
+        Each phrase becomes a mixture of concepts w (and a share of negation n), and a direction
+        a with a bias b of the adapter; with the card's ``open_share`` s its vector is
+        (1 - n) ((1 - s) wE / 8 + s a) and its bias (1 - n) ((1 - s) wB + s b) - 6 n. What falls on
+        a tumour word is shared out between tumour concepts as ``settings.unions`` says.
 
         Returns
         -------
@@ -137,15 +146,24 @@ class Mini:
         """
         if not phrases:
             return []
-        mixture, negation, known = self.head(self.text.embed(list(phrases)))
+        sentences = self.text.embed(list(phrases))
+        mixture, negation, known = self.head(sentences)
+        share = np.float32(self.card.settings.get("open_share", OPEN_SHARE))
         table = self.tower.table.detach().cpu().numpy()
         bias = self.tower.bias.detach().cpu().numpy()
         out = []
-        for row, no, near in zip(mixture, negation, known, strict=True):
-            w, n = self.shared_out(np.asarray(row, np.float32)), float(no)
-            vector = np.asarray((1 - n) * (w @ table) / 8.0, np.float32)
-            weights = dict(zip(self.concepts, w.tolist(), strict=True))
-            shift = (1 - n) * float(w @ bias) + n * ABSENT_BIAS
+        if self.adapter is None:
+            share, shifts = np.float32(0), negation * 0
+            directions = np.zeros((len(phrases), table.shape[1]), np.float32)
+        else:
+            directions, shifts = self.adapter.each(sentences)
+        for number, row in enumerate(mixture):
+            w, n = self.shared_out(np.asarray(row, np.float32)), float(negation[number])
+            near, weights = known[number], dict(zip(self.concepts, w.tolist(), strict=True))
+            mixed = (1 - share) * (w @ table) / 8.0 + share * directions[number]
+            vector = np.asarray((1 - n) * mixed, np.float32)
+            level = float((1 - share) * (w @ bias) + share * shifts[number])
+            shift = (1 - n) * level + n * ABSENT_BIAS
             out.append(TextVector(vector, shift, float(near), weights))
         return out
 
@@ -164,29 +182,27 @@ class Mini:
     def score(self, encoding: Encoding, anatomy: AnatomyMap) -> FindingsTable:
         """Return one row per organ and finding.
 
-        ``present`` and ``absent`` are cosines between the organ's vector and the finding's
-        direction, or the organ's direction for "nothing found". Rows the model cannot judge
-        hold NaN and say why.
+        ``present`` is a finding's similarity to the organ, ``absent`` the same for organs
+        without it, as the pool compares them. Rows the model cannot judge hold NaN and say why.
         """
-        present, absent = self._prompts()
-        rows = []
-        for number, organ in enumerate(present_organs()):
+        import torch
+
+        grid, rows = encoding.grids[0], []
+        masks = self.pool.masks(anatomy, grid.valid.shape, grid.affine)
+        for number, organ in enumerate(self.pool.organs):
             why = _why_not(organ, encoding, anatomy)
-            vector = encoding.organs.get(organ)
+            tokens = grid.tokens[masks[organ] & grid.valid].astype(np.float32)
+            with torch.inference_mode():
+                own = torch.from_numpy(tokens).to(self.compute.device)
+                both = self.pool.compare(own, self.tower.logits(own), number, self.tower.table)
+            present, absent = (side.cpu().numpy() for side in both)
             for index, finding in enumerate(self.findings):
-                reason = why or _untrained(organ, finding)
-                if reason or vector is None:
-                    rows.append(_unjudged(organ, finding, reason))
+                yes, no = float(present[index]), float(absent[index])
+                if why or not np.isfinite(yes - no):
+                    rows.append(_unjudged(organ, finding, why or NOT_TAUGHT))
                     continue
-                yes, no = float(vector @ present[index]), float(vector @ absent[number])
                 rows.append(FindingRow(organ, finding, yes, no, yes - no))
         return FindingsTable(tuple(rows), self.card.id, encoding.scan)
-
-    def _prompts(self) -> tuple[Array, Array]:
-        """Unit directions of the findings and of "nothing found" per organ."""
-        table = self.tower.table.detach().cpu().numpy()[: len(self.findings)]
-        unit = table / np.linalg.norm(table, axis=1, keepdims=True)
-        return unit, self.pool.absent().detach().cpu().numpy()
 
     def _tokens(self, hu: Array, place: Array, progress: Progress) -> NDArray[np.float16]:
         """Run the tower, in one pass or in slabs whose overlap makes them agree exactly."""
@@ -221,13 +237,12 @@ class Mini:
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         import torch
 
-        from napari_ctvlp.models.encoders.mini_pool import ORGANS, organ_masks
-
         vectors: dict[str, Array] = {}
         attention: dict[str, Array] = {}
-        masks = organ_masks(anatomy, body.shape, affine)
+        organs = self.pool.organs
+        masks = self.pool.masks(anatomy, body.shape, affine)
         progress(0.97, "organs")
-        for number, name in enumerate(ORGANS):
+        for number, name in enumerate(organs):
             mask = masks[name] & body
             if not mask.any():
                 continue
@@ -235,7 +250,7 @@ class Mini:
                 rows = torch.from_numpy(tokens[mask].astype(np.float32)).to(self.compute.device)
                 weights = self.pool.attention(rows, number).cpu().numpy()
                 vectors[name] = self.pool(rows, number).cpu().numpy()
-            progress(0.97 + 0.03 * (number + 1) / len(ORGANS), "organs")
+            progress(0.97 + 0.03 * (number + 1) / len(organs), "organs")
             attention[name] = np.zeros(body.shape, np.float32)
             attention[name][mask] = weights
         return vectors, attention
@@ -264,27 +279,32 @@ def concept_names(card: ModelCard) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return names, tuple(name for name in names if kinds[name] == "finding")
 
 
-def present_organs() -> tuple[str, ...]:
-    """Return the organs with a query, in the order of the weights."""
-    from napari_ctvlp.models.encoders.mini_pool import ORGANS
+def load_image(
+    path: Path, compute: Compute, count: int, findings: tuple[str, ...]
+) -> tuple[Tower, Pool | EarlyPool, Adapter | None]:
+    """Read the image weights of ``count`` concepts; anything but the expected floats is refused.
 
-    return ORGANS
-
-
-def load_image(path: Path, compute: Compute, count: int) -> tuple[Tower, Pool]:
-    """Read the image weights of ``count`` concepts; anything but the expected floats is refused."""
+    The first weights have no adapter and another pool.
+    """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from napari_ctvlp.models.encoders.mini_adapter import Adapter
+    from napari_ctvlp.models.encoders.mini_early import EarlyPool
     from napari_ctvlp.models.encoders.mini_pool import Pool
     from napari_ctvlp.models.encoders.mini_tower import Tower, channels_last
 
-    tower, pool = Tower(count), Pool()
-    whole = torch.nn.ModuleDict({"tower": tower, "pool": pool})
+    tower, pool, adapter = Tower(count), Pool(len(findings)), Adapter()
+    whole = torch.nn.ModuleDict({"tower": tower, "pool": pool, "adapter": adapter})
+    early = EarlyPool(findings)
     try:
         state = {name: value.float() for name, value in load_file(path).items()}
-        if not all(bool(value.isfinite().all()) for value in state.values()):
+        first = not any(name.startswith("adapter.") for name in state)
+        if first:
+            whole = torch.nn.ModuleDict({"tower": tower, "pool": early})
+        learned = {name: value for name, value in state.items() if name != "pool.level"}
+        if not all(bool(value.isfinite().all()) for value in learned.values()):
             raise ValueError("some weights are not finite")
         whole.load_state_dict(state)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
@@ -296,7 +316,7 @@ def load_image(path: Path, compute: Compute, count: int) -> tuple[Tower, Pool]:
         ) from error
     whole.eval().requires_grad_(False)
     channels_last(whole.to(compute.device))
-    return tower, pool
+    return (tower, early, None) if first else (tower, pool, adapter.to("cpu"))
 
 
 def plan_slabs(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
@@ -328,12 +348,6 @@ def _why_not(organ: str, encoding: Encoding, anatomy: AnatomyMap) -> str:
     if found is not None and not found.complete and found.ml < LEAST_CUT_ML:
         return f"Only {found.ml:.0f} ml of the {words} is in this scan."
     return ""
-
-
-def _untrained(organ: str, finding: str) -> str:
-    """Why a finding is not judged in an organ, or an empty text."""
-    judged = finding in JUDGED[organ] if organ in JUDGED else finding not in NOT_IN_LUNG
-    return "" if judged else "The model was not trained to judge this finding here."
 
 
 def _unjudged(organ: str, finding: str, reason: str) -> FindingRow:

@@ -69,7 +69,7 @@ def rivalry_loss(logits: Tensor, kind: Tensor, rivals: Tensor) -> Tensor:
         return logits.sum() * 0.0
     truth = kind[here].long()
     costs = functional.cross_entropy(logits[here][:, rivals], truth, reduction="none")
-    sums = torch.zeros(len(rivals)).index_add(0, truth, costs)
+    sums = costs.new_zeros(len(rivals)).index_add(0, truth, costs)
     counts = torch.bincount(truth, minlength=len(rivals))
     return (sums / counts.clamp(min=1)).sum() / (counts > 0).sum()
 
