@@ -145,6 +145,7 @@ def summary(trials: Sequence[Report], rules: Protocol) -> Report:
     return {
         "scans": len(trials),
         "findings": rows,
+        "not_painted": [name for name in rules.catalogue if name not in rows],
         "pointing": {name: _hits(found, rules) for name, found in groups.items()},
         "swaps": {
             "stability": _average(row["stability"] for row in painted),

@@ -216,8 +216,13 @@ def _painted(report: Report) -> Table:
             for row in found
         ]
         rows.append([f"all: {group}", str(first["scans"]), *cells])
-    note = "Peaks within 8 mm, product's rule, wordings kept from training; intervals over scans."
-    return Table("Painted findings in validation CTs", head, rows, (note,))
+    notes = [
+        "Peaks within 8 mm, product's rule, wordings kept from training; intervals over scans."
+    ]
+    left_out = report["models"][0]["synthetic"]["not_painted"]
+    if left_out:
+        notes.append(f"No place for them in these CTs, so not measured: {', '.join(left_out)}.")
+    return Table("Painted findings in validation CTs", head, rows, notes)
 
 
 def _presence(report: Report) -> Table:

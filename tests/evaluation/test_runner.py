@@ -202,6 +202,7 @@ def test_painted_findings_are_summed_up_and_judged(painted):
     found = plain(summary(painted, protocol()))
     assert found["scans"] == 2
     assert found["pointing"]["large"]["scans"] == 1
+    assert len(found["not_painted"]) == len(protocol().catalogue) - 1
     assert found["pointing"]["abdomen"]["hits"] is None
     judged = synthetic_bars(summary(painted, protocol()), protocol())
     assert {item["bar"] for item in judged} >= {"painted, pointing, small"}
