@@ -185,7 +185,9 @@ def test_an_implausible_volume_is_said_in_words() -> None:
     small = judged(spleen=blob(SHAPE, (40, 25, 60), 5))
     assert "33 ml, expected 60 to 1500" in small.doubtful["spleen"]
     first = AnatomyMap(np.zeros((1, 1, 1), np.uint8), np.eye(4), (), "classical", "Shape only.")
-    assert "Doubtful: spleen (33 ml, expected" in reliability(first, small)
+    words = reliability(first, small)
+    assert "Doubtful: spleen (33 ml, expected" in words
+    assert "Rough, seldom right in a patient it has not learned from: spleen." in words
 
 
 def test_an_organ_of_another_tissue_is_left_out() -> None:

@@ -49,6 +49,11 @@ ORGANS = (*CLASSICAL, *enumerate((*SOFT, *BONE_PARTS), len(CLASSICAL) + 1))
 ID = {name: number for number, name in ORGANS}
 
 LUNGS = ("lung_left", "lung_right")
+#: Organs that hardly carried over from one labelled CT to the other (decision 0405).
+ROUGH = (
+    "oesophagus", "spleen", "kidney_left", "kidney_right", "stomach", "gallbladder", "pancreas",
+    "bladder", "colon", "small_bowel",
+)  # fmt: skip
 #: A 4 mm voxel darker than this is at most the edge of a solid organ.
 SOLID_MEAN_HU = -250
 #: Voxels of an organ from which its centre can be told.
@@ -245,6 +250,10 @@ def _on_grid(
 def reliability(first: AnatomyMap, judged: Judged) -> str:
     """Return in words what to trust and what not."""
     parts = [first.reliability, "Organs within soft tissue come from a small network."]
+    if rough := [name.replace("_", " ") for name in judged.masks if name in ROUGH]:
+        parts.append(
+            f"Rough, seldom right in a patient it has not learned from: {', '.join(rough)}."
+        )
     for title, reasons in (("Left out", judged.left_out), ("Doubtful", judged.doubtful)):
         if reasons:
             listed = "; ".join(f"{n.replace('_', ' ')} ({why})" for n, why in reasons.items())
