@@ -50,14 +50,14 @@ class Model:
             Card id.
         device : {"auto", "cuda", "mps", "cpu"}
         folder : Path, optional
-            Holds ``<model>.toml`` and its weights files.
+            Holds ``<model>.toml``, or one card of another name, and its weights files.
 
         Raises
         ------
         ModelRefused
             If the card or the weights are missing or not what they should be.
         """
-        card = store.card(model) if folder is None else store.read_card(folder / f"{model}.toml")
+        card = store.card(model) if folder is None else store.read_card(_card_in(folder, model))
         if card.kind != "encoder":
             raise ModelRefused(
                 "wrong-kind",
@@ -72,6 +72,13 @@ class Model:
         kind = getattr(import_module(f"napari_ctvlp.models.{module}"), name)
         encoder: Encoder = kind.load(card, where, chosen)
         return cls(folder.name if folder else model, card, encoder)
+
+
+def _card_in(folder: Path, model: str) -> Path:
+    """Return the card of a folder: that of the model's name, else the only one there is."""
+    others = sorted(folder.glob("*.toml"))
+    named = folder / f"{model}.toml"
+    return others[0] if len(others) == 1 and not named.is_file() else named
 
 
 @dataclass

@@ -233,3 +233,6 @@ def test_a_folder_without_cases_is_refused(tmp_path):
 def test_older_weights_without_a_card_are_refused(tmp_path):
     with pytest.raises(ModelRefused, match="cannot be read"):
         Model.load("mini", "cpu", tmp_path)
+    (tmp_path / "other.toml").write_text('id = "other"')
+    with pytest.raises(ModelRefused, match=r"other\.toml lacks"):
+        Model.load("mini", "cpu", tmp_path)
