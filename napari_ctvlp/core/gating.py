@@ -118,6 +118,7 @@ def _sentence(names: tuple[str, ...], side: str, lobe: str) -> str:
         return "The whole field of view was searched."
     titles = [_FIELDS.get(n) or places()[n].title for n in names] or ["field of view"]
     where = " and ".join(titles)
-    half = f"patient's {side} half of the " if side else ""
+    own = bool(names) and all(name.endswith(f"_{side}") for name in names)
+    half = f"patient's {side} half of the " if side and not own else ""
     part = f", and of it roughly the {lobe} (a plane stands for the fissure)" if lobe else ""
     return f"Only the {half}{where} was searched{part}."
