@@ -153,6 +153,16 @@ def _entry(model: ModelCard) -> ModelClass:
     return getattr(import_module(f"napari_ctvlp.models.{module}"), name)
 
 
+def unusable(path: Path, what: str, error: Exception) -> ModelRefused:
+    """Return the refusal of a verified file whose tensors are not those of ``what``."""
+    return ModelRefused(
+        "corrupt-weights",
+        f"the tensors of {what} in {path.name}.",
+        f"{path.name} cannot be used ({error}).",
+        "Install the package again, or put the original file back into the weights folder.",
+    )
+
+
 def _expect_kind(model: ModelCard, kind: str) -> None:
     if model.kind != kind:
         raise ModelRefused(

@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from napari_ctvlp.core.anatomy import AnatomyMap, Organ
 from napari_ctvlp.core.geometry import coarse_affine
 from napari_ctvlp.core.vocabulary import findings
 from napari_ctvlp.models.encoders.mini_pool import ORGANS, Pool, organ_masks, pooled
 from napari_ctvlp.models.encoders.mini_tower import Tower
-from napari_ctvlp.training.data import CLASSES, SIDE_SHIFT, Chest
+from napari_ctvlp.training.check import auroc
+from napari_ctvlp.training.data import Chest
 from napari_ctvlp.training.objectives.fvlm import fvlm_loss
 from napari_ctvlp.training.synthesis.canvas import FINDINGS
 from napari_ctvlp.training.targets import MAYBE_CALCIUM, MAYBE_REAL
+from napari_ctvlp.training.unseen import anatomy, scan_of
 from napari_ctvlp.training.whole import Painted
 
 #: How sharply a finding may pick its tokens; the sharpest that separates best is taken.
@@ -43,11 +44,6 @@ BRINGS = {
     "emphysema": ("pneumothorax",), "atelectasis": ("consolidation",),
     "consolidation": ("atelectasis",), "ground_glass": ("fibrosis",), "fibrosis": ("ground_glass",),
     "bronchiectasis": ("fibrosis",), "hydronephrosis": ("kidney_cyst",),
-}  # fmt: skip
-#: House organs of the classes of a prepared CT.
-HOUSE = {
-    "trachea": "airways", "bone": "bones", "vertebra": "vertebrae", "rib": "ribs",
-    "soft_tissue": "muscle", "unknown": "muscle",
 }  # fmt: skip
 
 
@@ -78,35 +74,11 @@ class Bag:
         return 1 + int(there[0]) if there.numel() else 0
 
 
-def anatomy_of(chest: Chest) -> AnatomyMap:
-    """Return a prepared CT's labels as the anatomy a segmenter would have made of it."""
-    classes, side = chest.labels & 31, (chest.labels >> SIDE_SHIFT) & 3
-    names = ["lung_left", "lung_right", "kidney_left", "kidney_right"]
-    labels = np.zeros(classes.shape, np.uint8)
-    for number, name in enumerate(CLASSES[1:], start=1):
-        house = HOUSE.get(name, name)
-        if house not in names:
-            names.append(house)
-        labels[classes == number] = 1 + names.index(house)
-    labels[(classes == CLASSES.index("air")) & (chest.body_mm > 0)] = 1 + names.index("muscle")
-    labels[side == 1] = 1
-    labels[side == 2] = 2
-    kidney = classes == CLASSES.index("kidney")
-    columns = -chest.affine[0, 3] + 2.0 * np.arange(chest.hu.shape[2]) - chest.box.centre[2]
-    left = np.broadcast_to(columns > 0, chest.hu.shape)
-    labels[kidney & left] = 3
-    labels[kidney & ~left] = 4
-    sizes = np.bincount(labels.ravel(), minlength=len(names) + 1) * 0.008
-    organs = tuple(
-        Organ(n, name, float(sizes[n]), float("nan"), True) for n, name in enumerate(names, 1)
-    )
-    return AnatomyMap(labels, chest.affine, organs, "training labels")
-
-
 def organ_tokens(chest: Chest) -> dict[str, NDArray[np.bool_]]:
     """Return where each of the fifteen anatomies is looked at, on the CT's token grid."""
     i, p, l = (n // 2 for n in chest.hu.shape)  # noqa: E741 - the axis is called L
-    return organ_masks(anatomy_of(chest), (i, p, l), coarse_affine(chest.affine, 2))
+    found = anatomy(chest, scan_of(chest, chest.hu))
+    return organ_masks(found, (i, p, l), coarse_affine(chest.affine, 2))
 
 
 def bags_of(
@@ -286,8 +258,7 @@ def _pair(organ: str) -> str:
 
 def _area(there: NDArray[np.float32], none: NDArray[np.float32]) -> float:
     """Probability that an organ with the finding scores higher than one without."""
-    more = there[:, None] - none[None, :]
-    return float(((more > 0) + 0.5 * (more == 0)).mean())
+    return auroc(np.concatenate([there, none]), np.arange(len(there) + len(none)) < len(there))
 
 
 def _some(tokens: Tensor, generator: torch.Generator) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_ctvlp.core.anatomy import AnatomyMap, anatomy_from_labels
 from napari_ctvlp.core.scan import Scan, ScanMeta, Source
@@ -49,20 +50,24 @@ def samples(chests: Sequence[Chest], each: int, seed: int = SEED) -> Iterator[Sa
 def sample(chest: Chest, painted: Painted) -> Sample:
     """Return a painted CT as a scan with its anatomy."""
     hu = np.clip(np.round(painted.hu.numpy()), -1024, 3071).astype(np.int16)
-    name = chest.case.name
-    shape = (hu.shape[0], hu.shape[1], hu.shape[2])
-    scan = Scan(hu, chest.affine, Source((Path(name),), shape, chest.affine), ScanMeta("CT"))
-    made = painted.made
+    scan, made = scan_of(chest, hu), painted.made
     return Sample(
         scan,
         anatomy(chest, scan),
-        name,
+        chest.case.name,
         painted.finding,
         made.organ if made else "",
         made.side if made else "",
         made.size_mm if made else float("nan"),
         painted.voxels,
     )
+
+
+def scan_of(chest: Chest, hu: NDArray[np.int16]) -> Scan:
+    """Return HU on a prepared CT's grid as a scan."""
+    shape = (hu.shape[0], hu.shape[1], hu.shape[2])
+    source = Source((Path(chest.case.name),), shape, chest.affine)
+    return Scan(hu, chest.affine, source, ScanMeta("CT"))
 
 
 def anatomy(chest: Chest, scan: Scan) -> AnatomyMap:

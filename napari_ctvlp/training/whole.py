@@ -170,12 +170,6 @@ def unknown_tokens(chest: Chest) -> NDArray[np.bool_]:
     return ndimage.binary_dilation(_pooled(ignored.astype(np.float32)) > 0, iterations=2)
 
 
-def without_abdomen(chests: Sequence[Chest]) -> list[Chest]:
-    """Return the chests with at least half a litre of lung."""
-    least = 500_000 / 8
-    return [c for c in chests if int((((c.labels >> SIDE_SHIFT) & 3) > 0).sum()) > least]
-
-
 def _pooled(volume: NDArray[np.float32]) -> NDArray[np.float32]:
     i, p, l = (n // 2 for n in volume.shape)  # noqa: E741 - the axis is called L
     return np.asarray(volume.reshape(i, 2, p, 2, l, 2).mean(axis=(1, 3, 5)), np.float32)

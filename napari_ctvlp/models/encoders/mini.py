@@ -15,7 +15,6 @@ from napari_ctvlp.core.findings import FindingRow, FindingsTable
 from napari_ctvlp.core.geometry import Affine, coarse_affine
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.core.vocabulary import concepts
-from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.models.encoders.mini_grid import (
     body_depth,
     body_on_grid,
@@ -24,6 +23,7 @@ from napari_ctvlp.models.encoders.mini_grid import (
     to_grid,
 )
 from napari_ctvlp.models.protocol import Compute, ModelCard, Progress, silent
+from napari_ctvlp.models.store import unusable
 
 if TYPE_CHECKING:
     from napari_ctvlp.models.encoders.mini_adapter import Adapter
@@ -308,12 +308,7 @@ def load_image(
             raise ValueError("some weights are not finite")
         whole.load_state_dict(state)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise ModelRefused(
-            "corrupt-weights",
-            f"the tensors of mini's image tower in {path.name}.",
-            f"{path.name} cannot be used ({error}).",
-            "Install the package again, or put the original file back into the weights folder.",
-        ) from error
+        raise unusable(path, "mini's image tower", error) from error
     whole.eval().requires_grad_(False)
     channels_last(whole.to(compute.device))
     return (tower, early, None) if first else (tower, pool, adapter.to("cpu"))

@@ -39,13 +39,13 @@ MIDDLE_MM, LATERAL_MM, SKIN_MM = 60.0, 35.0, 16.0
 Mask = NDArray[np.bool_]
 
 
-class Pool(nn.Module):
-    """Organ vectors and findings by organ.
+class OrganQueries(nn.Module):
+    """One learned query per organ; follows fVLM's anatomy-wise contrast (Shui et al. 2025).
 
     Parameters
     ----------
-    findings : int
-        Rows of the concept table that are findings; they lead.
+    organs : tuple of str
+        In the order of the weights.
 
     Attributes
     ----------
@@ -56,25 +56,15 @@ class Pool(nn.Module):
         Direction of "nothing found here".
     scale : Parameter, shape ()
         Logarithm of the contrast's inverse temperature.
-    focus : Tensor, shape (findings,)
-        How sharply a finding picks its tokens.
-    level : Tensor, shape (organs, findings)
-        Similarity half way between organs with and without the finding; NaN where the pair
-        was not trained.
     """
 
-    organs = ORGANS
-    focus: Tensor
-    level: Tensor
-
-    def __init__(self, findings: int) -> None:
+    def __init__(self, organs: tuple[str, ...]) -> None:
         super().__init__()
-        self.query = nn.Parameter(0.02 * torch.randn(len(ORGANS), WIDTH))
+        self.organs = organs
+        self.query = nn.Parameter(0.02 * torch.randn(len(organs), WIDTH))
         self.project = nn.Parameter(torch.eye(WIDTH))
-        self.normal = nn.Parameter(torch.randn(len(ORGANS), WIDTH))
+        self.normal = nn.Parameter(torch.randn(len(organs), WIDTH))
         self.scale = nn.Parameter(torch.tensor(2.0))
-        self.register_buffer("focus", torch.ones(findings))
-        self.register_buffer("level", torch.full((len(ORGANS), findings), float("nan")))
 
     def attention(self, tokens: Tensor, organ: int) -> Tensor:
         """Return weights over an organ's tokens, (n, 64) to (n,), summing to 1."""
@@ -88,6 +78,32 @@ class Pool(nn.Module):
     def absent(self) -> Tensor:
         """Return the unit vectors of "nothing found", shape (organs, 64)."""
         return functional.normalize(self.normal, dim=1)
+
+
+class Pool(OrganQueries):
+    """Organ vectors, and findings by organ.
+
+    Parameters
+    ----------
+    findings : int
+        Rows of the concept table that are findings; they lead.
+
+    Attributes
+    ----------
+    focus : Tensor, shape (findings,)
+        How sharply a finding picks its tokens.
+    level : Tensor, shape (organs, findings)
+        Similarity half way between organs with and without the finding; NaN where the pair
+        was not trained.
+    """
+
+    focus: Tensor
+    level: Tensor
+
+    def __init__(self, findings: int) -> None:
+        super().__init__(ORGANS)
+        self.register_buffer("focus", torch.ones(findings))
+        self.register_buffer("level", torch.full((len(ORGANS), findings), float("nan")))
 
     def compare(
         self, tokens: Tensor, logits: Tensor, organ: int, table: Tensor
@@ -126,17 +142,24 @@ def organ_masks(anatomy: AnatomyMap, shape: tuple[int, ...], affine: Affine) -> 
     the segmenter does not know are empty; regions may overlap.
     """
     found = regions(anatomy)
-    masks = {**_chest(found), "abdomen": _abdomen(found)}
+    masks = {**chest_regions(found), "abdomen": _abdomen(found)}
     for name, margin in MARGIN_MM.items():
         masks[name] = _grown(found, found.organ(name), margin)
+    return on_tokens(found, {name: masks[name] for name in ORGANS}, shape, affine)
+
+
+def on_tokens(
+    found: Regions, masks: dict[str, Mask], shape: tuple[int, ...], affine: Affine
+) -> dict[str, Mask]:
+    """Bring masks from the grid of the regions to the token grid, by the nearest voxel."""
     return {
-        name: resample(masks[name].astype(np.uint8), found.affine, shape, affine, order=0) > 0
-        for name in ORGANS
+        name: resample(mask.astype(np.uint8), found.affine, shape, affine, order=0) > 0
+        for name, mask in masks.items()
     }
 
 
-def _chest(found: Regions) -> dict[str, Mask]:
-    """Lungs with the pleura of their side, and what lies between them."""
+def chest_regions(found: Regions) -> dict[str, Mask]:
+    """Return lungs with the pleura of their side, and what lies between them."""
     side = found.across[None, None, :] - found.midline[:, None, None]
     thorax, lungs = found.thorax, found.organ("lung_left", "lung_right")
     rest = thorax & ~lungs

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_ctvlp.errors import ModelRefused
+from napari_ctvlp.models.store import unusable
 
 Array = NDArray[np.float32]
 DIMENSIONS, HIDDEN = 384, 256
@@ -79,12 +79,7 @@ class ConceptHead:
             if terms and len(terms) != len(labels):
                 raise ValueError(f"it names {len(terms)} terms for {len(labels)} vectors")
         except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise ModelRefused(
-                "corrupt-weights",
-                f"the tensors of mini's text head in {path.name}.",
-                f"{path.name} cannot be used ({error}).",
-                "Install the package again, or put the original file back into the weights folder.",
-            ) from error
+            raise unusable(path, "mini's text head", error) from error
         return cls(tensors, bank, labels, terms, about.get("tower", cls.tower))
 
     def __call__(self, vectors: NDArray[np.float32]) -> tuple[Array, Array, Array]:

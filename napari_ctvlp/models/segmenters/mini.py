@@ -12,7 +12,6 @@ from napari_ctvlp.core.anatomy import AnatomyMap, anatomy_from_labels
 from napari_ctvlp.core.geometry import Affine, resample
 from napari_ctvlp.core.resources import weights_folder
 from napari_ctvlp.core.scan import Scan
-from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.models.encoders.mini_grid import box_of
 from napari_ctvlp.models.protocol import Compute, ModelCard, Progress, silent
 from napari_ctvlp.models.segmenters.classical import ORGANS as CLASSICAL
@@ -35,7 +34,7 @@ from napari_ctvlp.models.segmenters.mini_input import (
 )
 from napari_ctvlp.models.segmenters.mini_write import HOLLOW, name_bones, write_organs
 from napari_ctvlp.models.segmenters.plausible import Judged, judge, ranges
-from napari_ctvlp.models.store import CARDS, read_card
+from napari_ctvlp.models.store import CARDS, read_card, unusable
 
 if TYPE_CHECKING:
     from napari_ctvlp.models.segmenters.classical.morphology import Tick
@@ -277,12 +276,7 @@ def load(path: Path, compute: Compute) -> tuple[OrganNet, Atlas]:
             raise ValueError("some weights are not finite")
         net.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
-        raise ModelRefused(
-            "corrupt-weights",
-            f"the tensors of the organ network in {path.name}.",
-            f"{path.name} cannot be used ({error}).",
-            "Install the package again, or put the original file back into the weights folder.",
-        ) from error
+        raise unusable(path, "the organ network", error) from error
     net.eval().requires_grad_(False)
     channels_last(net.to(compute.device))
     hu = (parts[0] * ATLAS_STEP + ATLAS_LOWEST).astype(np.float32)
