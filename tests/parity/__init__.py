@@ -1,0 +1,1 @@
+"""Published encoders against stored outputs of their authors' code, on generated weights."""
