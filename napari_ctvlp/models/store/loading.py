@@ -1,10 +1,8 @@
-"""The weights manager: reads cards, finds weights, verifies them, loads models."""
+"""Weights are verified before they are opened, and models loaded by the class on their card."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,73 +10,33 @@ from typing import Any
 from napari_ctvlp.core.resources import weights_folder
 from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.models.protocol import Compute, Encoder, ModelCard, Segmenter
+from napari_ctvlp.models.store.digests import digest_of, recorded
+from napari_ctvlp.models.store.hosted import (
+    bundle,
+    converted,
+    folder_of,
+    missing_files,
+    not_there,
+)
+from napari_ctvlp.models.store.reading import card, cards, sha256
 
-CARDS = Path(__file__).resolve().parent / "cards"
 #: An encoder's or a segmenter's class, which only its card knows.
 ModelClass = Any
-_REQUIRED = ("id", "title", "kind", "licence", "source", "summary", "entry")
-_ENTRY = re.compile(r"(encoders|segmenters)(\.\w+)+:\w+")
-
-
-def cards(kind: str = "") -> tuple[ModelCard, ...]:
-    """Return every card that ships, by id; only one ``kind`` if given."""
-    found = (read_card(path) for path in sorted(CARDS.glob("*.toml")))
-    return tuple(card for card in found if kind in ("", card.kind))
-
-
-def card(model_id: str) -> ModelCard:
-    """Return one card.
-
-    Raises
-    ------
-    ModelRefused
-        If no card has this id, or the card is not readable.
-    """
-    path = CARDS / f"{model_id}.toml"
-    if not re.fullmatch(r"[\w-]+", model_id) or not path.is_file():
-        known = ", ".join(sorted(path.stem for path in CARDS.glob("*.toml"))) or "none"
-        raise ModelRefused(
-            "unknown-model",
-            f"one of these models: {known}.",
-            f"There is no model called {model_id!r}.",
-            "Choose one of the list.",
-        )
-    return read_card(path)
-
-
-def read_card(path: Path) -> ModelCard:
-    """Read a card file; its layout is told in ``models/cards/README.md``.
-
-    Raises
-    ------
-    ModelRefused
-        If the file is not TOML or lacks a part.
-    """
-    try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise _bad_card(path, f"cannot be read ({error}).") from error
-    missing = [name for name in _REQUIRED if not isinstance(table.get(name), str)]
-    if missing:
-        raise _bad_card(path, f"lacks {', '.join(missing)}.")
-    if not _ENTRY.fullmatch(table["entry"]):
-        raise _bad_card(path, f"names the class {table['entry']!r}.")
-    return ModelCard(
-        **{name: table[name] for name in _REQUIRED if name != "entry"},
-        weights=tuple(table.get("weights", {}).items()),
-        known_failures=tuple(table.get("known_failures", ())),
-        settings={**table.get("settings", {}), "entry": table["entry"]},
-    )
+_MODELS = Path(__file__).resolve().parents[1]
 
 
 def verify(model: ModelCard, folder: Path | None = None) -> Path:
     """Check that every weights file of a card is there and is what its SHA-256 says.
 
+    Of a hosted model only the presence is checked here; its checkpoint is verified when it is
+    read (:func:`napari_ctvlp.models.store.state_dict`).
+
     Parameters
     ----------
     model : ModelCard
     folder : Path, optional
-        Where the weights lie; by default the folder that ships with the package.
+        Where the weights lie; by default the folder that ships with the package, for a hosted
+        model its own in the user's models folder.
 
     Returns
     -------
@@ -90,6 +48,8 @@ def verify(model: ModelCard, folder: Path | None = None) -> Path:
     ModelRefused
         If a file is missing, is not safetensors or has another SHA-256.
     """
+    if bundle(model):
+        return _hosted(model, folder or folder_of(model))
     where = folder or weights_folder()
     for name, expected in model.weights:
         path = where / name
@@ -100,6 +60,13 @@ def verify(model: ModelCard, folder: Path | None = None) -> Path:
         found = sha256(path)
         if found != expected:
             raise _refused("corrupt-weights", model, name, f"has the SHA-256 {found}.", expected)
+    return where
+
+
+def _hosted(model: ModelCard, where: Path) -> Path:
+    missing = missing_files(model, where)
+    if missing:
+        raise not_there(model, missing, where)
     return where
 
 
@@ -133,18 +100,26 @@ def model_digest(model: ModelCard) -> str:
     Results that were kept from other weights, or from an earlier version of the code, are
     thereby never taken for this model's.
     """
-    sha = hashlib.sha256("\n".join([model.id, *(sha for _, sha in model.weights)]).encode())
+    sha = hashlib.sha256("\n".join([model.id, *_digests(model)]).encode())
     module = str(model.settings["entry"]).partition(":")[0]
-    folder = Path(__file__).resolve().parent.joinpath(*module.split(".")[:-1])
+    folder = _MODELS.joinpath(*module.split(".")[:-1])
     for path in sorted(path for kind in ("*.py", "*.toml") for path in folder.rglob(kind)):
         sha.update(path.read_bytes())
     return sha.hexdigest()
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digests(model: ModelCard) -> list[str]:
+    """SHA-256 of a model's files; of a hosted model those that are on this computer."""
+    hosted = bundle(model)
+    if not hosted:
+        return [sha for _, sha in model.weights]
+    found = []
+    for path in (folder_of(model) / file.name for file in hosted.files):
+        if path.is_file():
+            found.append(digest_of(path))
+        elif converted(path).is_file():
+            found.append(str(recorded(converted(path)).get("source", "")))
+    return found
 
 
 def _entry(model: ModelCard) -> ModelClass:
@@ -180,13 +155,4 @@ def _refused(code: str, model: ModelCard, name: str, what: str, sha: str = "") -
         f"the weights file {name} of {model.id}{wanted}.",
         f"{name} {what}",
         "Install the package again, or put the original file back into the weights folder.",
-    )
-
-
-def _bad_card(path: Path, what: str) -> ModelRefused:
-    return ModelRefused(
-        "bad-card",
-        f"a model card with {', '.join(_REQUIRED)} (see models/cards/README.md).",
-        f"The card {path.name} {what}",
-        "Repair the card or install the package again.",
     )
