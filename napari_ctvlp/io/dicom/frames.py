@@ -74,7 +74,7 @@ class Frame:
     def name(self) -> str:
         """File name, with the frame number where there are several."""
         many = int(self.header.data.get("NumberOfFrames") or 1) > 1
-        return f"{self.header.path.name}#{self.number + 1}" if many else self.header.path.name
+        return f"{self.header.name}#{self.number + 1}" if many else self.header.name
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -103,7 +103,7 @@ def kind_of(header: Header) -> InputRefused | None:
         return refused(
             "not-a-volume",
             "slices of a CT.",
-            f"{header.path.name} is a projection ({modality}), not a slice.",
+            f"{header.name} is a projection ({modality}), not a slice.",
             "Open the CT series; radiographs cannot be stacked.",
         )
     tail = sop.removeprefix(CLASS) if sop.startswith(CLASS) else ""
@@ -111,14 +111,14 @@ def kind_of(header: Header) -> InputRefused | None:
         return refused(
             "not-ct-image",
             "CT slices.",
-            f"{header.path.name} is {_class_name(sop)}, which holds no CT slice.",
+            f"{header.name} is {_class_name(sop)}, which holds no CT slice.",
             "Open the CT series it belongs to.",
         )
     if modality == "CT" and {"LOCALIZER", "SCOUT"} & set(header.words("ImageType")):
         return refused(
             "localiser-only",
             "axial CT slices.",
-            f"{header.path.name} is a localiser, a projection without depth.",
+            f"{header.name} is a localiser, a projection without depth.",
             "Export the axial series.",
         )
     return None
@@ -189,7 +189,7 @@ def _numbers(
         raise refused(
             "bad-number",
             f"{count} numbers in {keyword}, with a point as decimal sign.",
-            f"{header.path.name} has {str(value)[:60]!r}.",
+            f"{header.name} has {str(value)[:60]!r}.",
             "Export the series again.",
         )
     return numbers
@@ -210,7 +210,7 @@ def _rescale(header: Header, groups: list[Dataset]) -> tuple[float, float] | Non
         raise refused(
             "bad-rescale",
             "a rescale slope other than 0.",
-            f"{header.path.name} has slope {slope} and intercept {intercept}.",
+            f"{header.name} has slope {slope} and intercept {intercept}.",
             "Export the series again; the stored numbers cannot become Hounsfield units.",
         )
     return pair
@@ -235,7 +235,7 @@ def _count(header: Header) -> int:
 
 def _file_defect(header: Header) -> InputRefused | None:
     """What is wrong with the file as a whole, before any pixel is decoded."""
-    data, name = header.data, header.path.name
+    data, name = header.data, header.name
     try:
         rows, columns = int(data.get("Rows") or 0), int(data.get("Columns") or 0)
     except (TypeError, ValueError):
@@ -275,7 +275,7 @@ def _short_pixels(header: Header, pixels: int) -> InputRefused | None:
         return refused(
             "not-ct-image",
             "8, 16 or 32 bits for each pixel.",
-            f"{header.path.name} has {bits}.",
+            f"{header.name} has {bits}.",
             "Export the series again.",
         )
     needed = pixels * bits // 8 * _count(header)
@@ -292,7 +292,7 @@ def _geometry_defect(
     step: tuple[float, float] | None,
 ) -> InputRefused | None:
     """What is missing to place the slice."""
-    name, advice = header.path.name, "Export the original series; no geometry is ever guessed."
+    name, advice = header.name, "Export the original series; no geometry is ever guessed."
     if position is None and axes is None and step is None:
         words = f"{name} has neither position nor orientation nor pixel spacing."
         code = "no-geometry" if header.text("Modality") != "CT" else "no-position"

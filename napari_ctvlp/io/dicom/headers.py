@@ -100,11 +100,20 @@ class Header:
         return (value,) if isinstance(value, str) else tuple(str(v).strip() for v in value)
 
     @property
+    def secrets(self) -> tuple[str, str]:
+        """Name and number of the patient, to be kept out of every text."""
+        return self.text("PatientName"), self.text("PatientID")
+
+    @property
+    def name(self) -> str:
+        """File name for messages, without the patient's name and number."""
+        return safe_text(self.path.name, self.secrets) or "a file"
+
+    @property
     def label(self) -> str:
         """Readable series label, without the patient's name and number."""
-        secrets = (self.text("PatientName"), self.text("PatientID"))
         number = self.text("SeriesNumber")
-        plain = safe_text(self.text("SeriesDescription"), secrets)
+        plain = safe_text(self.text("SeriesDescription"), self.secrets)
         return plain or (f"series {number}" if number.isdigit() else "series")
 
 
@@ -118,15 +127,15 @@ class Found:
         Every DICOM file.
     broken : list of tuple
         Files that begin as DICOM but cannot be parsed, with the reason.
-    others : int
-        How many files are something else.
+    rest : list of Path
+        Files that are something else.
     missing : list of str
         Files a DICOMDIR names that are not there.
     """
 
     headers: list[Header] = field(default_factory=list)
     broken: list[tuple[Path, InputRefused]] = field(default_factory=list)
-    others: int = 0
+    rest: list[Path] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     has_index: bool = False
 
@@ -159,7 +168,7 @@ def find_files(path: Path, progress: Progress = silent) -> Found:
     for number, file in enumerate(files):
         progress(number / len(files), "headers")
         if not is_dicom(file):
-            found.others += 1
+            found.rest.append(file)
             continue
         header = _parse(file, found)
         if header is not None and "DirectoryRecordSequence" in header.data:

@@ -44,7 +44,7 @@ def read_segmentation(
     if kind == "LABELMAP":
         _count_labels(pixels, segments)
     else:
-        _count_frames(data, pixels, kind, segments, header.path.name, notes)
+        _count_frames(data, pixels, kind, segments, header.name, notes)
     listing = {
         "type": "SEG",
         "file": header.path.name,
@@ -150,14 +150,13 @@ def _segmentation_reference(
     if not frames:
         notes.warn(
             "reference-missing",
-            f"The CT that {header.path.name} was drawn on is not here: it is listed on its own "
-            "grid.",
+            f"The CT that {header.name} was drawn on is not here: it is listed on its own grid.",
         )
         return None
     return refused(
         "reference-mismatch",
         "a segmentation of the CT beside it.",
-        f"{header.path.name} names another series and another frame of reference.",
+        f"{header.name} names another series and another frame of reference.",
         "Open it with the CT it was drawn on; it was not laid over this one.",
     )
 
@@ -196,14 +195,14 @@ def _contour_reference(
     if not frames:
         notes.warn(
             "reference-missing",
-            f"The CT that {header.path.name} was drawn on is not here: series "
+            f"The CT that {header.name} was drawn on is not here: series "
             f"{plain_text(', '.join(sorted(wanted))) or 'not named'}. Contours are only listed.",
         )
     elif not stated & spaces and not _drawn_on(data, frames):
         other = "" if wanted & here else " and another series"
         notes.warn(
             "reference-mismatch",
-            f"{header.path.name} names another frame of reference{other}: its contours may not "
+            f"{header.name} names another frame of reference{other}: its contours may not "
             "belong on this CT. Check before using them.",
         )
 

@@ -53,8 +53,13 @@ def read_voxels(stack: Stack, notes: Notes, progress: Progress = silent) -> NDAr
     padded = inner = 0
     corner = _outside_circle(rows, columns)
     for k, (frame, stored) in enumerate(_decoded(stack.frames)):
-        values = _rescaled(stored, frame)
         mask = _padding(stored, frame) if stack.unit in ("HU", "stored") else None
+        progress((k + 1) / count, "reading")
+        shift = _int16_shift(stored, frame) if mask is None else None
+        if shift is not None and volume.dtype == np.int16:
+            np.add(stored.view(np.int16), shift, out=volume[k])
+            continue
+        values = _rescaled(stored, frame)
         if mask is not None and mask.any():
             padded += int(mask.sum())
             inner += int((mask & ~corner).sum())
@@ -62,7 +67,6 @@ def read_voxels(stack: Stack, notes: Notes, progress: Progress = silent) -> NDAr
         if volume.dtype == np.int16 and not _fits(values):
             volume = volume.astype(np.float32)
         volume[k] = values
-        progress((k + 1) / count, "reading")
     _say_padding(padded, inner, volume.size, notes)
     return volume.transpose(2, 1, 0)
 
@@ -84,6 +88,20 @@ def _rescaled(stored: NDArray[Any], frame: Frame) -> NDArray[Any]:
             slope
         ) + int(intercept)
     return stored.astype(np.float64) * slope + intercept
+
+
+def _int16_shift(stored: NDArray[Any], frame: Frame) -> np.int16 | None:
+    """Return the intercept where the header alone says that every HU fits into int16.
+
+    This is the case of nearly every CT, and needs neither a wider copy nor a look at each voxel.
+    """
+    slope, intercept = frame.rescale or (1.0, 0.0)
+    bits = int(frame.header.data.get("BitsStored") or 16)
+    signed = stored.dtype.kind == "i"
+    low, high = (-(1 << (bits - 1)), 1 << (bits - 1)) if signed else (0, 1 << bits)
+    plain = slope == 1 and intercept.is_integer() and stored.dtype.itemsize == 2
+    inside = low + min(intercept, 0) >= -32768 and max(high, high + intercept) <= 32768
+    return np.int16(intercept) if plain and inside else None
 
 
 def _fits(values: NDArray[Any]) -> bool:

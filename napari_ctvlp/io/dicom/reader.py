@@ -9,7 +9,8 @@ from typing import Any
 
 from napari_ctvlp.core.scan import Message
 from napari_ctvlp.errors import InputRefused
-from napari_ctvlp.io.dicom.frames import RTSTRUCT_CLASS, SEG_CLASSES, Frame, frames_of, kind_of
+from napari_ctvlp.io.dicom.frames import RTSTRUCT_CLASS, Frame
+from napari_ctvlp.io.dicom.grouping import series_of
 from napari_ctvlp.io.dicom.headers import Found, Header, find_files, quiet
 from napari_ctvlp.io.dicom.objects import read_contours, read_segmentation
 from napari_ctvlp.io.dicom.pixels import read_voxels
@@ -85,45 +86,18 @@ def _read(path: Path, series: str | int | None, *, best: bool, progress: Progres
 
 def _sort(found: Found, notes: Notes) -> _Sorted:
     """Tell slices from objects and from what is neither, and stack the slices by series."""
-    result = _Sorted()
-    groups: dict[tuple[str, str], list[Frame]] = {}
-    for header in found.headers:
-        sop = header.text("SOPClassUID")
-        if sop in SEG_CLASSES or sop == RTSTRUCT_CLASS:
-            result.objects.append(header)
-            continue
-        no_slice = kind_of(header)
-        if no_slice is not None:
-            result.aside.append(no_slice)
-            continue
-        key = (_patient(header), header.text("SeriesInstanceUID"))
+    groups = series_of(found)
+    result = _Sorted(objects=groups.objects, aside=[error for _, error in groups.aside])
+    for key, frames in groups.series.items():
         try:
-            with judged(header.path):
-                groups.setdefault(key, []).extend(frames_of(header))
+            made = stacks_of_series(frames, notes)
         except InputRefused as error:
-            found.broken.append((header.path, error))
-    groups = {key: frames for key, frames in groups.items() if frames}
-    for key in sorted(groups, key=lambda k: (_number(groups[k][0]), k)):
-        try:
-            made = stacks_of_series(groups[key], notes)
-        except InputRefused as error:
-            result.refusals.append((groups[key][0].header.label, error))
+            result.refusals.append((frames[0].header.label, error))
             continue
         result.stacks += made
-        result.frames += groups[key]
+        result.frames += frames
         result.patients.setdefault(key[0], len(result.patients) + 1)
     return result
-
-
-def _patient(header: Header) -> str:
-    """Key that keeps patients apart; it never leaves this module."""
-    return "\0".join(header.text(k) for k in ("PatientID", "PatientName", "PatientBirthDate"))
-
-
-def _number(frame: Frame) -> int:
-    """SeriesNumber, large when absent."""
-    text = frame.header.text("SeriesNumber")
-    return int(text) if text.isdigit() else 1 << 30
 
 
 def _nothing(path: Path, found: Found, result: _Sorted) -> InputRefused:
@@ -153,7 +127,7 @@ def _nothing(path: Path, found: Found, result: _Sorted) -> InputRefused:
     return refused(
         "nothing-readable",
         "a DICOM series, or a NIfTI, NRRD or MetaImage file.",
-        f"{path.name} holds none ({found.others} other files).",
+        f"{path.name} holds none ({len(found.rest)} other files).",
         "Choose the folder that holds the slices, or one image file.",
     )
 
@@ -177,8 +151,8 @@ def _say_rest(path: Path, found: Found, result: _Sorted, notes: Notes) -> None:
     others = len(result.aside) - len(localisers)
     if others:
         notes.note("set-aside", f"{others} DICOM files that are no CT slices were set aside.")
-    if found.others and path.is_dir():
-        notes.note("not-dicom", f"{found.others} files that are not DICOM were left alone.")
+    if found.rest and path.is_dir():
+        notes.note("not-dicom", f"{len(found.rest)} files that are not DICOM were left alone.")
     for label, error in result.refusals:
         notes.warn(error.code, f"The series '{label}' was not opened: {error.found}")
     for _, error in found.broken:
@@ -245,7 +219,7 @@ def _volumes(
         part = _share(progress, done, len(chosen))
         try:
             with judged(stacks[number].frames[0].header.path):
-                volumes.append(_volume(stacks[number], number + 1, part))
+                volumes.append(read_stack(stacks[number], number + 1, part))
         except InputRefused as error:
             errors.append(error)
             notes.warn(error.code, f"Volume {number + 1} was not opened: {error.found}")
@@ -259,8 +233,22 @@ def _share(progress: Progress, done: int, count: int) -> Progress:
     return lambda share, stage: progress((done + share) / count, stage)
 
 
-def _volume(stack: Stack, index: int, progress: Progress) -> Volume:
-    """Decode one stack."""
+def read_stack(stack: Stack, index: int = 1, progress: Progress = silent) -> Volume:
+    """Decode one stack whose headers were read before.
+
+    Parameters
+    ----------
+    stack : Stack
+        As :func:`napari_ctvlp.io.dicom.stacks.stacks_of_series` makes it.
+    index : int
+        Its number in a list of volumes, from 1.
+    progress : callable, optional
+
+    Raises
+    ------
+    InputRefused
+        When a slice cannot be decoded.
+    """
     own = Notes(list(stack.warnings))
     data = read_voxels(stack, own, progress)
     header = stack.frames[0].header
