@@ -20,11 +20,15 @@ from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.engine import cache, compute
 from napari_ctvlp.engine.jobs import part
+from napari_ctvlp.engine.masks import remeasure, surfaces
 from napari_ctvlp.engine.opening import open_scan
 from napari_ctvlp.models import store
 from napari_ctvlp.models.protocol import Compute, Encoder, ModelCard, Progress, silent
 
-__all__ = ["attention", "encode", "ground", "open_scan", "score", "segment", "warm_up"]
+__all__ = [
+    "attention", "encode", "ground", "open_scan", "remeasure", "score", "segment", "surfaces",
+    "warm_up",
+]  # fmt: skip
 
 #: Stage reported when a result came from the cache.
 KEPT = "kept result"

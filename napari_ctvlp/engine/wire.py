@@ -20,13 +20,14 @@ from napari_ctvlp.core.findings import FindingRow, FindingsTable
 from napari_ctvlp.core.heatmap import Background, Gate, Heatmap
 from napari_ctvlp.core.phrase import Phrase, Span
 from napari_ctvlp.core.scan import Message, Scan, ScanMeta, Source
+from napari_ctvlp.core.surface import Surfaces
 
 #: What JSON, a noun or one of its fields can be.
 Value = Any
 Put = Callable[[NDArray[Any]], str]
 Get = Callable[[str], NDArray[Any]]
 
-_SCANS = (Scan, Source, ScanMeta, Message, AnatomyMap, Organ)
+_SCANS = (Scan, Source, ScanMeta, Message, AnatomyMap, Organ, Surfaces)
 _ENCODINGS = (Encoding, TokenGrid, EncodingSummary, AttentionMaps)
 _ANSWERS = (Heatmap, Gate, Background, Phrase, Span, FindingsTable, FindingRow)
 NOUNS = {noun.__name__: noun for noun in (*_SCANS, *_ENCODINGS, *_ANSWERS)}

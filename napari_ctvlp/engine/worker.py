@@ -26,7 +26,9 @@ from napari_ctvlp.engine.wire import Value, pack, pack_error, unpack
 from napari_ctvlp.errors import CtvlpError, JobCancelled, OutOfResources, WorkerFailed
 
 #: What a client may ask for, by name.
-VERBS = ("open_scan", "segment", "encode", "ground", "score", "attention")
+VERBS = (
+    "open_scan", "segment", "encode", "ground", "score", "attention", "surfaces", "remeasure",
+)  # fmt: skip
 
 
 class Worker:
