@@ -6,11 +6,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_ctvlp.core.geometry import Affine, checked_affine
+
+#: What token . vector is, see :class:`TokenGrid`.
+Kind = Literal["logit", "cosine", "split"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,12 @@ class TokenGrid:
         Which feature level, for example ``"4mm"``.
     organ : str
         The organ this grid belongs to, or ``""`` for all.
+    kind : {"logit", "cosine", "split"}
+        What token . vector is: a logit whose sigmoid is a probability; the cosine of a cell; or
+        the cell's part of the organ's score, which is the sum over valid cells plus
+        ``rest . vector``.
+    rest : ndarray, shape (c,), float32, or None
+        What no cell of a split holds; None for nothing.
     """
 
     tokens: NDArray[np.float16] | NDArray[np.float32]
@@ -36,6 +46,8 @@ class TokenGrid:
     valid: NDArray[np.bool_]
     level: str = ""
     organ: str = ""
+    kind: Kind = "logit"
+    rest: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         """Freeze the arrays and check the affine."""

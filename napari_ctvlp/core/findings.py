@@ -22,6 +22,8 @@ class FindingRow:
         Of the margin among reference scans, NaN where no reference exists.
     support : str
         Empty, or why the model cannot judge this row.
+    probability : float
+        The model's own softmax over the two prompts; NaN where it has none. Not calibrated.
     """
 
     organ: str
@@ -31,6 +33,7 @@ class FindingRow:
     margin: float
     percentile: float = float("nan")
     support: str = ""
+    probability: float = float("nan")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from napari_ctvlp.core.geometry import Affine, checked_affine, transform
 from napari_ctvlp.core.phrase import Phrase
 
+#: Unit of a heatmap: probabilities, cosines, or parts that add up to an organ's score.
+Unit = Literal["probability", "cosine", "split"]
 Verdict = Literal["present", "absent", "cannot tell"]
 
 
@@ -60,8 +62,8 @@ class Heatmap:
     Attributes
     ----------
     values : ndarray, shape (i, p, l), float32, read-only
-        Raw score (for mini: probability 0..1 after its card's smoothing); NaN where the model
-        did not look. Display scaling is the viewer's.
+        In the unit of ``kind``; NaN where the model did not look. Display scaling is the
+        viewer's.
     affine : ndarray, shape (4, 4)
         Index to RAS mm.
     allowed : ndarray, shape (i, p, l), bool
@@ -79,6 +81,13 @@ class Heatmap:
         margin (threshold minus peak).
     shares : mapping of str to float
         Share of the heatmap's mass above the neutral level per organ, sums to 1 or is empty.
+    kind : {"probability", "cosine", "split"}
+        What the values are.
+    organ : str
+        The model's organ whose window was read, or ``""``.
+    score : float
+        Similarity of the whole organ to the phrase; NaN where the model has none. The values of
+        a split add up to it, but for a constant that no cell holds.
     """
 
     values: NDArray[np.float32]
@@ -92,6 +101,9 @@ class Heatmap:
     reason: str = ""
     margin: float = float("nan")
     shares: Mapping[str, float] = field(default_factory=dict)
+    kind: Unit = "probability"
+    organ: str = ""
+    score: float = float("nan")
 
     def __post_init__(self) -> None:
         """Freeze the arrays and check the affine."""
@@ -110,6 +122,13 @@ class Heatmap:
             return None
         i, p, l = np.unravel_index(flat, searched.shape)  # noqa: E741 - the axis is called L
         return int(i), int(p), int(l)
+
+    @property
+    def full_scale(self) -> float:
+        """The value shown at full strength: 1 for probabilities, else a positive peak."""
+        if self.kind == "probability":
+            return 1.0
+        return self.peak if self.peak > 0 else 1.0
 
     @property
     def peak(self) -> float:

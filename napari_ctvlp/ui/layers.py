@@ -128,7 +128,8 @@ def heat_arguments(heatmap: Heatmap, colormap: str = "inferno") -> dict[str, Any
     NaN would eat into its neighbours when the GPU interpolates.
     """
     searched = heatmap.allowed & np.isfinite(heatmap.values)
-    filled = np.where(searched, heatmap.values, np.float32(0)).astype(np.float32)
+    shown = heatmap.values / np.float32(heatmap.full_scale)
+    filled = np.where(searched, shown, np.float32(0)).astype(np.float32)
     data, affine = fine_grid(filled, heatmap.affine)
     state = heat_state(heatmap)
     suffix = {"asserted": "", "unsupported": f" ({heatmap.verdict})"}.get(state, f" ({state})")
