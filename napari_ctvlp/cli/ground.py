@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from napari_ctvlp.core.scan import Scan
 
 
+class Maps(StrEnum):
+    """What the values are, for a model that has several kinds of map."""
+
+    SPLIT = "split"
+    COSINE = "cosine"
+
+
 class Grid(StrEnum):
     """Which grid the heatmap is written on."""
 
@@ -34,6 +41,7 @@ def ground(
     grid: Annotated[Grid, typer.Option(help="Grid of the written heatmap.")] = Grid.SCAN,
     gate: Annotated[bool, typer.Option(help="Search only where the phrase says.")] = True,
     parser: Annotated[bool, typer.Option(help="Understand side and negation.")] = True,
+    maps: Annotated[Maps | None, typer.Option(help="Kind of map, where there are several.")] = None,
     model: Model = "mini",
     series: Series = "",
     device: Device = "auto",
@@ -46,8 +54,9 @@ def ground(
         progress = terminal_progress()
         scan = verbs.open_scan(ct, series=series_choice(series), progress=progress)
         heatmap = verbs.ground(
-            scan, phrase, model=model, gate=gate, parser=parser, device=device, progress=progress
-        )
+            scan, phrase, model=model, gate=gate, parser=parser, maps=maps or "", device=device,
+            progress=progress,
+        )  # fmt: skip
         if half:
             _save(half, heatmap, scan, grid)
         stats = export.heatmap_stats(heatmap, scan)

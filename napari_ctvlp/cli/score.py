@@ -11,7 +11,9 @@ import typer
 from napari_ctvlp.cli.options import Ct, Device, Model, Series, series_choice
 from napari_ctvlp.cli.output import STDOUT, Outputs, as_json, say, terminal_progress
 
-COLUMNS = ("organ", "finding", "present", "absent", "margin", "percentile", "support", "probability")
+COLUMNS = (
+    "organ", "finding", "present", "absent", "margin", "probability", "percentile", "support",
+)  # fmt: skip
 
 
 def score(

@@ -32,7 +32,8 @@ def choose(device: str, model: ModelCard) -> Compute:
     OutOfResources
         If a device is asked for that this machine lacks.
     """
-    name = "cpu" if not model.weights or device == "cpu" else _present(device)
+    heavy = bool(model.weights or "bundle" in model.settings)
+    name = _present(device) if heavy and device != "cpu" else "cpu"
     precision = str(model.settings.get("precision", {}).get(name, "float32"))
     return Compute(name, precision, cpu_threads())
 

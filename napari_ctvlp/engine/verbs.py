@@ -143,6 +143,7 @@ def ground(
     model: str = "mini",
     gate: bool = True,
     parser: bool = True,
+    maps: str = "",
     device: str = "auto",
     progress: Progress = silent,
 ) -> Heatmap:
@@ -164,6 +165,9 @@ def ground(
         False searches the whole field of view whatever place the phrase names.
     parser : bool
         False gives the raw text to the model: side and negation are then not understood.
+    maps : str
+        Kind of map, ``"split"`` or ``"cosine"``, of a model that has several; ``""`` for the
+        one on its card.
     device : {"auto", "cuda", "mps", "cpu"}
     progress : callable
 
@@ -175,7 +179,7 @@ def ground(
     Raises
     ------
     ModelRefused, OutOfResources
-        As :func:`segment` does.
+        As :func:`segment` does; also for a kind of map that the model does not have.
 
     Examples
     --------
@@ -183,7 +187,7 @@ def ground(
     >>> ground(open_scan("chest.nii.gz"), "lung mass").peak_ras  # doctest: +SKIP
     (-61.0, 18.5, -203.75)
     """
-    from napari_ctvlp.core import grounding
+    from napari_ctvlp.core import raw
     from napari_ctvlp.core.parser import parse
 
     card = store.card(model)
@@ -193,13 +197,13 @@ def ground(
     progress(0.9, "phrase")
     (vector,) = _encoder(model, chosen).embed([parsed.query])
     progress(0.95, "heatmap")
-    return grounding.heatmap(
-        tokens.grids[0],
+    return raw.ground(
+        tokens,
         vector,
         parsed,
         found,
-        model=model,
         settings=card.settings,
+        kind=maps,
         gate_applied=gate,
         background=_neutral(model, chosen),
     )
