@@ -59,8 +59,11 @@ class Plan:
         Edge of a crop in 2 mm voxels, a multiple of 8.
     head_factor : float
         How much faster heads learn.
-    rivalry, hard : float
-        Weights of the softmax term and of the hardest negatives in the dense objective.
+    rivalry, pointing, hard : float
+        Weights of the softmax over findings, of the softmax over places and of the hardest
+        negatives in the dense objective.
+    detail : bool
+        A tower with a branch over single 2 mm voxels.
     memory : float
         Decay of the moving average of the weights.
     objectives : mapping of str to options
@@ -85,6 +88,8 @@ class Plan:
     size: int = 80
     head_factor: float = 5.0
     rivalry: float = 1.0
+    pointing: float = 0.0
+    detail: bool = False
     hard: float = 0.9
     memory: float = 0.998
     objectives: Mapping[str, Options] = field(default_factory=dict)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from napari_ctvlp.models.encoders.mini_tower import Tower, channels_last
 from napari_ctvlp.training.batch import Batch
 from napari_ctvlp.training.config import Plan
-from napari_ctvlp.training.objectives.dense import dense_loss, rivalry_loss
+from napari_ctvlp.training.objectives.dense import dense_loss, pointing_loss, rivalry_loss
 from napari_ctvlp.training.synthesis.canvas import FINDINGS
-from napari_ctvlp.training.targets import concepts
+from napari_ctvlp.training.targets import concepts, unions
 
 #: Parameters of the tower that learn faster: the heads, the concept table and its bias.
 HEADS = ("head", "table", "bias")
@@ -72,7 +72,7 @@ class Learner(nn.Module):
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         self.plan = plan
-        self.tower = Tower(len(concepts()))
+        self.tower = Tower(len(concepts()), detail=plan.detail)
         channels_last(self.tower)
         self._run = torch.compile(self.tower.features) if plan.compile else self.tower.features
         self.objectives = objectives_of(plan)
@@ -117,11 +117,15 @@ class Learner(nn.Module):
 
     def _dense(self, tokens: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Mean over the crops; each is judged by itself, its hardest negatives too."""
-        dense, rivalry = [], []
+        dense, rivalry, pointing = [], [], []
+        sayable = len(FINDINGS) + len(unions())
         for one, (chosen, target, kind) in zip(tokens, batch.rows, strict=True):
             rows = one.permute(1, 2, 3, 0).reshape(-1, one.shape[0])[chosen]
             logits = self.tower.logits(rows)
             dense.append(dense_loss(logits, target, hard=self.plan.hard))
             rivalry.append(rivalry_loss(logits, kind, self.rivals))
-        losses = {"dense": torch.stack(dense).mean(), "rivalry": torch.stack(rivalry).mean()}
-        return {"loss": losses["dense"] + self.plan.rivalry * losses["rivalry"], **losses}
+            pointing.append(pointing_loss(logits[:, :sayable], target[:, :sayable]))
+        parts = {"dense": dense, "rivalry": rivalry, "pointing": pointing}
+        losses = {name: torch.stack(values).mean() for name, values in parts.items()}
+        weighted = self.plan.rivalry * losses["rivalry"] + self.plan.pointing * losses["pointing"]
+        return {"loss": losses["dense"] + weighted, **losses}

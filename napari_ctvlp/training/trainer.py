@@ -51,7 +51,7 @@ class Trainer:
         self.fabric = fabric or fabric_of(plan)
         self.learner = Learner(plan)
         if start is not None:
-            self.learner.tower.load_state_dict(start.state_dict())
+            self.learner.tower.load_state_dict(self.learner.tower.state_dict() | start.state_dict())
         self.module = self.fabric.setup_module(self.learner)
         self._averaged = self.learner.averaged_names()
         self.done = self.stage = 0
@@ -84,7 +84,7 @@ class Trainer:
 
     def averaged(self) -> Tower:
         """Return a tower with the moving average of the weights, on the CPU."""
-        tower = Tower(len(concepts()))
+        tower = Tower(len(concepts()), detail=self.plan.detail)
         channels_last(tower)
         own = {n.removeprefix("tower."): v for n, v in self.average.items() if n[:6] == "tower."}
         tower.load_state_dict(own)

@@ -125,9 +125,12 @@ def test_a_token_lies_where_what_it_sees_lies(mini: Mini):
     assert np.abs(world - transform(affine, [31.5, 23.5, 39.5])).max() <= 2.0
 
 
-def test_crop_and_whole_agree_where_the_crop_sees_enough():
+@pytest.mark.parametrize("detail", [False, True])
+def test_crop_and_whole_agree_where_the_crop_sees_enough(detail: bool):
     torch.manual_seed(0)
-    tower = Tower().eval()
+    tower = Tower(detail=detail).eval()
+    if tower.detail is not None:
+        torch.nn.init.normal_(tower.detail[2].weight, std=0.05)
     generator = torch.Generator().manual_seed(1)
     length = 2 * int(REACH_MM / 2) + 32
     hu = torch.randn(1, 1, length, 16, 16, generator=generator) * 300 - 400
@@ -138,6 +141,14 @@ def test_crop_and_whole_agree_where_the_crop_sees_enough():
     reach = int(REACH_MM / 4)
     assert torch.allclose(whole[:, :, 8 + reach :], middle[:, :, reach:], atol=1e-4)
     assert torch.allclose(whole.norm(dim=1), torch.tensor(8.0), atol=1e-3)
+
+
+def test_the_detail_branch_starts_as_no_change():
+    plain, fine = Tower().eval(), Tower(detail=True).eval()
+    fine.load_state_dict(fine.state_dict() | plain.state_dict())
+    hu, place = torch.randn(1, 1, 32, 32, 32) * 300 - 400, torch.randn(1, 4, 16, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(plain(hu, place), fine(hu, place))
 
 
 def test_slabs_give_the_same_tokens(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from napari_ctvlp.training.objectives.dense import dense_loss, rivalry_loss
+from napari_ctvlp.training.objectives.dense import dense_loss, pointing_loss, rivalry_loss
 from napari_ctvlp.training.objectives.fvlm import fvlm_loss
 
 
@@ -70,6 +70,16 @@ def test_rivalry_is_the_mean_over_findings_not_over_tokens():
 
 def test_rivalry_without_a_finding_is_zero():
     assert rivalry_loss(_logits(4), torch.full((40,), -1), torch.arange(5)) == 0
+
+
+def test_pointing_is_minus_the_log_share_of_the_present_tokens():
+    logits = _logits(5, 12, 2)
+    target = torch.zeros(12, 2, dtype=torch.int8)
+    target[:3, 0], target[3:5, 0] = 1, -1
+    said = torch.cat([logits[:3, 0], logits[5:, 0]])
+    share = torch.softmax(said, 0)[:3].sum()
+    assert torch.isclose(pointing_loss(logits, target), -share.log())
+    assert pointing_loss(logits, torch.zeros_like(target)) == 0
 
 
 def _unit(seed: int, rows: int = 6) -> torch.Tensor:

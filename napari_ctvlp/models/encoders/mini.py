@@ -295,12 +295,12 @@ def load_image(
     from napari_ctvlp.models.encoders.mini_pool import Pool
     from napari_ctvlp.models.encoders.mini_tower import Tower, channels_last
 
-    tower, pool, adapter = Tower(count), Pool(len(findings)), Adapter()
-    whole = torch.nn.ModuleDict({"tower": tower, "pool": pool, "adapter": adapter})
-    early = EarlyPool(findings)
+    pool, adapter, early = Pool(len(findings)), Adapter(), EarlyPool(findings)
     try:
         state = {name: value.float() for name, value in load_file(path).items()}
         first = not any(name.startswith("adapter.") for name in state)
+        tower = Tower(count, detail=any(name.startswith("tower.detail.") for name in state))
+        whole = torch.nn.ModuleDict({"tower": tower, "pool": pool, "adapter": adapter})
         if first:
             whole = torch.nn.ModuleDict({"tower": tower, "pool": early})
         learned = {name: value for name, value in state.items() if name != "pool.level"}

@@ -20,6 +20,8 @@ NORM = 8.0
 VOXEL_MM = 2.0
 TOKEN_MM = 4.0
 COARSEST = 8
+#: Channels of 2 mm voxels.
+DETAIL = 12
 #: Input voxels further away than this cannot change a token, in mm.
 REACH_MM = 192.0
 #: HU windows as (centre, half width); the last channel is plain HU / 1000.
@@ -87,6 +89,9 @@ class Tower(nn.Module):
     ----------
     concepts : int
         Rows of the concept table.
+    detail : bool
+        Look at single 2 mm voxels before the first 4 mm cells: small nodules and thin vessels
+        differ there. The first weights do without. Starts as no change.
 
     Attributes
     ----------
@@ -99,9 +104,10 @@ class Tower(nn.Module):
 
     middle: Tensor
 
-    def __init__(self, concepts: int = 27) -> None:
+    def __init__(self, concepts: int = 27, *, detail: bool = False) -> None:
         super().__init__()
         self.stem = _conv(4, 32, 4, 2, 1)
+        self.detail = _detail() if detail else None
         self.fine_in = Block(32)
         self.place = nn.Sequential(nn.Conv3d(4, 16, 1), nn.ReLU(), nn.Conv3d(16, 32, 1))
         self.down_middle = _conv(32, 64, 2, 2, 0)
@@ -146,7 +152,10 @@ class Tower(nn.Module):
         The first 32 channels are of the 4 mm cell, the others of its 8 mm parent, all normed.
         """
         x = windows(hu).contiguous(memory_format=torch.channels_last_3d)
-        fine = self.fine_in(functional.relu(self.stem(x)), tick)
+        stem = self.stem(x)
+        if self.detail is not None:
+            stem = stem + self.detail(x)
+        fine = self.fine_in(functional.relu(stem), tick)
         fine = fine + self.place(place)
         middle = self.down_middle(fine)
         for block in self.middle_in:
@@ -192,6 +201,12 @@ def unit(token: Tensor) -> Tensor:
 
 def _twice(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def _detail() -> nn.Sequential:
+    last = _conv(DETAIL, 32, 4, 2, 1)
+    nn.init.zeros_(last.weight)
+    return nn.Sequential(_conv(4, DETAIL, 3, 1, 1), nn.ReLU(), last)
 
 
 def _conv(inside: int, outside: int, size: int, stride: int, padding: int) -> nn.Conv3d:

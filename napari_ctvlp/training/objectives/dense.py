@@ -2,7 +2,8 @@
 
 The loss is ours: class-balanced binary cross-entropy per concept, with the hardest negatives
 counted again (online hard example mining, Shrivastava et al. 2016, arXiv:1604.03540), plus a
-softmax cross-entropy that makes the findings compete where there is one.
+softmax cross-entropy that makes the findings compete where there is one, and one that makes
+places compete for a finding.
 """
 
 from __future__ import annotations
@@ -72,6 +73,34 @@ def rivalry_loss(logits: Tensor, kind: Tensor, rivals: Tensor) -> Tensor:
     sums = costs.new_zeros(len(rivals)).index_add(0, truth, costs)
     counts = torch.bincount(truth, minlength=len(rivals))
     return (sums / counts.clamp(min=1)).sum() / (counts > 0).sum()
+
+
+def pointing_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return how far the present tokens of a concept are from holding its highest value.
+
+    For each concept softplus(lse(absent) - lse(present)): minus the logarithm of the share that
+    the present tokens have in a softmax over the crop. Contrast over places instead of over
+    concepts; ours.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (tokens, concepts)
+    target : Tensor, shape (tokens, concepts)
+        1 present, 0 absent, -1 nothing said (no gradient).
+
+    Returns
+    -------
+    Tensor, shape ()
+        Mean over the concepts with present and absent tokens; 0 when there is none.
+    """
+    present, absent = target == 1, target == 0
+    both = present.any(0) & absent.any(0)
+    if not bool(both.any()):
+        return logits.sum() * 0.0
+    high = [
+        torch.where(mask, logits, float("-inf"))[:, both].logsumexp(0) for mask in (absent, present)
+    ]
+    return functional.softplus(high[0] - high[1]).mean()
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
