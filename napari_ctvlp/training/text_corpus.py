@@ -2,7 +2,10 @@
 
 General English comes from what is installed anyway: sentences in the docstrings of the standard
 library and of permissively licensed packages, single words of MiniLM's vocabulary (Apache-2.0)
-and short random strings of them. None of it is committed; only vectors are learned from it.
+and short random strings of them. Medicine's own words come from code lists: SNOMED CT names in
+pydicom (MIT) and the chapters of ICD-10-CM (United States, public domain) that a chest or abdomen
+CT may show, through ``simple_icd_10_cm`` (MIT). None of it is committed or labelled; only the
+teacher's vectors are learned from it.
 """
 
 from __future__ import annotations
@@ -11,13 +14,17 @@ import hashlib
 import math
 import re
 import sysconfig
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.models.text_small import PADDING, START, UNKNOWN
 from napari_ctvlp.training.synthesis import reports
 from napari_ctvlp.training.synthesis.canvas import ANATOMIES, Chance, Painted
@@ -34,6 +41,10 @@ _DOCUMENT = re.compile(r'"""(.{40,6000}?)"""', re.DOTALL)
 _END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n\s*\n")
 _SENTENCE = re.compile(r"(?!.*--)[A-Z][A-Za-z',;:()\- ]{18,170}[.!?]?")
 _WORDS = 4, 26
+#: Chapters of ICD-10-CM: neoplasms, circulation, breathing, digestion, kidneys, symptoms and signs.
+CHAPTERS = ("2", "9", "10", "11", "14", "18")
+_NAME = re.compile(r"(?=.{4,90}$)[A-Za-z][A-Za-z',()\-]*(?: [A-Za-z',()\-]+){0,7}")
+_KIND = re.compile(r"\s*\([^)]*\)$|, (?:unspecified|not elsewhere classified)\b.*$|\s+NOS$")
 _PLACES = "", "", "apical", "upper", "middle", "lower", "basal", "hilar"
 
 
@@ -75,6 +86,38 @@ def installed() -> list[Path]:
     paths = sysconfig.get_paths()
     folders = [Path(paths["stdlib"]), *(Path(paths["purelib"]) / name for name in PACKAGES)]
     return [folder for folder in folders if folder.is_dir()]
+
+
+def code_names(count: int, seed: int) -> list[str]:
+    """Return up to ``count`` names of findings, diseases and body parts from code lists.
+
+    Raises
+    ------
+    InputRefused
+        If ``simple_icd_10_cm`` is not installed.
+    """
+    from pydicom.sr.codedict import codes
+
+    listed = [code.meaning for code in codes.SCT.concepts.values()]
+    icd = _icd()
+    for code in icd.get_all_codes():
+        if icd.get_ancestors(code)[-1:] and icd.get_ancestors(code)[-1] in CHAPTERS:
+            listed += [icd.get_description(code), *icd.get_inclusion_term(code)]
+    names = {_KIND.sub("", name).strip() for name in listed}
+    short = sorted(n for n in names if _NAME.fullmatch(n) and not n.endswith("breed"))
+    return _some(short, count, seed)
+
+
+def _icd() -> ModuleType:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return import_module("simple_icd_10_cm")
+    except ImportError as error:
+        raise InputRefused(
+            "no-code-list", "the package simple_icd_10_cm.", "It is not installed.",
+            "pip install 'napari-ctvlp[train]', or ask for no names (--names 0).",
+        ) from error  # fmt: skip
 
 
 def strings(words: Sequence[str], count: int, seed: int) -> list[str]:

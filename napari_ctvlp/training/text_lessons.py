@@ -33,6 +33,8 @@ class Plan:
         Of the network.
     prose, strings, reports : int
         Sentences, random strings of words and reports to learn from.
+    names : int
+        Names from medical code lists.
     words : int
         Words of the teacher's vocabulary, the most frequent first.
     times : int
@@ -41,7 +43,7 @@ class Plan:
         General texts and terms' concepts of a batch.
     """
 
-    steps: int = 500
+    steps: int = 2500
     seed: int = 0
     vocabulary: int = 10000
     width: int = 256
@@ -49,9 +51,10 @@ class Plan:
     prose: int = 4000
     strings: int = 4000
     reports: int = 800
+    names: int = 12000
     words: int = 8000
     times: int = 1
-    general: int = 96
+    general: int = 128
     drawn: int = 20
 
 
@@ -83,7 +86,9 @@ def corpus(plan: Plan, words: Sequence[str], folders: Sequence[Path]) -> Corpus:
     prose = text_corpus.prose(folders, plan.prose, plan.seed)
     strings = text_corpus.strings(words, plan.strings, plan.seed)
     never = gone | set(foreign())
-    general = {text for text in (*words, *strings, *prose) if text.lower() not in never}
+    names = text_corpus.code_names(plan.names, plan.seed) if plan.names else []
+    named = [name for name in names if not leak.search(name)]
+    general = {text for text in (*words, *strings, *prose, *named) if text.lower() not in never}
     return Corpus(
         tuple(sorted((t for t in general if not text_corpus.unseen(t)), key=lambda t: (len(t), t))),
         tuple(text_corpus.wordings(kept, rows, plan.times, plan.seed)),

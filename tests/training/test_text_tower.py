@@ -18,7 +18,16 @@ from napari_ctvlp.training.text_head import glossary
 from napari_ctvlp.training.text_teacher import Teacher
 
 PLAN = text_lessons.Plan(
-    steps=6, vocabulary=600, width=64, layers=1, prose=20, strings=40, reports=3, words=60, times=1
+    steps=6,
+    vocabulary=600,
+    width=64,
+    layers=1,
+    prose=20,
+    strings=40,
+    reports=3,
+    words=60,
+    times=1,
+    names=0,
 )
 DOCUMENT = (
     '"""Reads a file of the old kind into memory.\n\nThe weather in the north is often mild."""'
@@ -55,6 +64,15 @@ def folder(tmp_path):
     source.mkdir()
     (source / "a.py").write_text(DOCUMENT)
     return source
+
+
+def test_medical_names_are_short_and_drawn_alike():
+    pytest.importorskip("simple_icd_10_cm")
+    names = text_corpus.code_names(10**6, seed=1)
+    assert 10_000 < len(names) == len(set(names))
+    assert {"Solitary pulmonary nodule", "Pleural effusion", "Abdominal aorta"} <= {*names}
+    assert not [n for n in names if n.endswith("(finding)") or len(n.split()) > 8]
+    assert text_corpus.code_names(50, seed=1) == names[:50]
 
 
 def test_training_resumes_to_the_same_weights_and_writes_a_tower(tmp_path, minilm, folder):
