@@ -22,10 +22,14 @@ from napari_ctvlp.core.geometry import (
     to_ipl,
     transform,
 )
-from napari_ctvlp.core.scan import AIR_HU, Scan, ScanMeta, Source
-from napari_ctvlp.errors import OutOfResources
+from napari_ctvlp.core.scan import AIR_HU, Message, Scan, ScanMeta, Source
+from napari_ctvlp.errors import CtvlpError, OutOfResources
+from napari_ctvlp.io.dicom.headers import quiet
+from napari_ctvlp.io.dicom.pixels import read_slice
+from napari_ctvlp.io.dicom.reader import read_stack
 from napari_ctvlp.io.read import read_path
 from napari_ctvlp.io.result import Notes, Progress, ReadResult, Volume, compact, refused, silent
+from napari_ctvlp.io.survey import Item
 
 #: Values below this are no measurement (scanners write -2000 or -3024 outside their field), HU.
 LOWEST_HU = -1500
@@ -83,6 +87,70 @@ def open_scan(
         notes.warn(result.refused.code, result.refused.found)
     if volume.segments:
         notes.warn("segmentation", f"{volume.series} is a label map, not a CT: use it as labels.")
+    return _scan(volume, notes, progress)
+
+
+def open_item(item: Item, progress: Progress = silent) -> Scan:
+    """Open one item of a survey; a DICOM series is not searched for again.
+
+    Parameters
+    ----------
+    item : Item
+        Of kind ``"volume"``.
+    progress : callable, optional
+
+    Returns
+    -------
+    Scan
+        As :func:`open_scan` gives it.
+
+    Raises
+    ------
+    InputRefused, OutOfResources
+        As :func:`open_scan` does.
+    """
+    if item.stack is None:
+        return open_scan(item.files[0], progress=progress)
+    with quiet():
+        volume = read_stack(item.stack, 1, lambda s, w: progress(0.8 * s, w))
+    own = [*item.messages, *volume.warnings]
+    return _scan(volume, Notes(own, list(volume.notices)), progress)
+
+
+def preview_of(item: Item) -> Scan | None:
+    """Return the middle slice of a series at once, to be shown until the whole is there.
+
+    Parameters
+    ----------
+    item : Item
+        Of a survey.
+
+    Returns
+    -------
+    Scan or None
+        One slice, shape (1, p, l) for an axial series; None where it cannot be shown as it is
+        (other files than DICOM, turned or damaged slices).
+    """
+    stack = item.stack
+    if stack is None or needs_resampling(stack.affine):
+        return None
+    middle = len(stack.frames) // 2
+    try:
+        with quiet():
+            values = read_slice(stack, middle)
+    except (CtvlpError, OSError):
+        return None
+    affine = stack.affine.copy()
+    at = transform(affine, (0, 0, middle)) if stack.origins is None else stack.origins[middle]
+    affine[:3, 3] = at
+    view, own = to_ipl(compact(values).T[..., np.newaxis], affine)
+    note = Message("provisional", "One slice of a series that is still being read.")
+    source = Source(item.files, (*values.shape[::-1], 1), affine)
+    return Scan(view, snapped(own), source, ScanMeta("CT", item.label, stack.unit, (), (note,)))
+
+
+def _scan(volume: Volume, notes: Notes, progress: Progress) -> Scan:
+    """Bring a volume to the house's axes and say what was done."""
     progress(0.8, "aligning")
     even = _even(volume, _clean(volume, notes), notes)
     hu, affine, resampled = _aligned(even, notes, progress)

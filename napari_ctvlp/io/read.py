@@ -48,7 +48,7 @@ def read_path(
     """
     path = Path(path)
     try:
-        kind = _kind(path)
+        kind = file_kind(path)
         if kind == "dicom":
             return read_dicom(path, series, best=best, progress=progress)
         with judged(path):
@@ -69,13 +69,19 @@ def can_read(path: Path | str) -> bool:
         if path.is_dir():
             files = (p for p in path.rglob("*") if p.is_file())
             return any(is_dicom(file) for file, _ in zip(files, range(_LOOK_AT), strict=False))
-        return _kind(path) is not None
+        return file_kind(path) is not None
     except (InputRefused, OSError):
         return False
 
 
-def _kind(path: Path) -> str:
-    """Format of a path by its content."""
+def file_kind(path: Path) -> str:
+    """Return ``"dicom"``, ``"nifti"``, ``"nrrd"`` or ``"metaimage"`` by content.
+
+    Raises
+    ------
+    InputRefused
+        When it is none of these.
+    """
     if path.is_dir():
         _check_folder(path)
         return "dicom"

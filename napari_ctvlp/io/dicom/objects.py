@@ -38,7 +38,7 @@ def read_segmentation(
         The listing, and a refusal when it belongs to another image than those here.
     """
     data = load_whole(header.path)
-    pixels = _pixels(data)
+    pixels = segmentation_pixels(data)
     kind = str(data.get("SegmentationType", "BINARY"))
     segments = _segments(data)
     if kind == "LABELMAP":
@@ -52,7 +52,7 @@ def read_segmentation(
         "shape": [int(data.Columns), int(data.Rows), len(pixels)],
         "segments": list(segments.values()),
     }
-    return listing, _segmentation_reference(header, data, frames, notes)
+    return listing, segmentation_reference(header, data, frames, notes)
 
 
 def read_contours(header: Header, frames: Sequence[Frame], notes: Notes) -> dict[str, Any]:
@@ -63,12 +63,12 @@ def read_contours(header: Header, frames: Sequence[Frame], notes: Notes) -> dict
         for r in data.get("StructureSetROISequence") or ()
     }
     rois = [_region(item, names) for item in data.get("ROIContourSequence") or ()]
-    _contour_reference(header, data, frames, notes)
+    _warn_reference(header, data, frames, notes)
     return {"type": "RTSTRUCT", "file": header.path.name, "rois": rois}
 
 
-def _pixels(data: Dataset) -> NDArray[Any]:
-    """Frames as stored, shape (frame, row, column)."""
+def segmentation_pixels(data: Dataset) -> NDArray[Any]:
+    """Return frames as stored, shape (frame, row, column)."""
     from pydicom.pixels.utils import unpack_bits
 
     if int(data.BitsAllocated) != 1 or data.file_meta.TransferSyntaxUID.is_compressed:
@@ -138,10 +138,10 @@ def _count_frames(
         )
 
 
-def _segmentation_reference(
+def segmentation_reference(
     header: Header, data: Dataset, frames: Sequence[Frame], notes: Notes
 ) -> InputRefused | None:
-    """Check that the image the segmentation was drawn on is here."""
+    """Return why a segmentation does not belong on these slices, or None when it does."""
     wanted = {str(s.SeriesInstanceUID) for s in data.get("ReferencedSeriesSequence") or ()}
     here = {f.header.text("SeriesInstanceUID") for f in frames}
     spaces = {f.header.text("FrameOfReferenceUID") for f in frames}
@@ -181,30 +181,51 @@ def _region(item: Dataset, names: dict[int, str]) -> dict[str, Any]:
     }
 
 
-def _contour_reference(
-    header: Header, data: Dataset, frames: Sequence[Frame], notes: Notes
-) -> None:
-    """Check that the series the contours were drawn on is here and shares their space."""
-    wanted = _referenced_series(data)
-    here = {f.header.text("SeriesInstanceUID") for f in frames}
+def _warn_reference(header: Header, data: Dataset, frames: Sequence[Frame], notes: Notes) -> None:
+    """Say that the series the contours were drawn on is not here, or shares no space."""
+    if not frames:
+        wanted = plain_text(", ".join(sorted(_referenced_series(data)))) or "not named"
+        notes.warn(
+            "reference-missing",
+            f"The CT that {header.name} was drawn on is not here: series {wanted}. Contours are "
+            "only listed.",
+        )
+        return
+    wrong = contour_reference(header, data, frames)
+    if wrong is not None:
+        notes.warn(
+            wrong.code,
+            f"{wrong.found} Its contours may not belong on this CT. Check before using them.",
+        )
+
+
+def contour_reference(
+    header: Header, data: Dataset, frames: Sequence[Frame]
+) -> InputRefused | None:
+    """Return why contours do not belong on these slices, or None when they do.
+
+    Parameters
+    ----------
+    header, data
+        The structure set.
+    frames : sequence of Frame
+        Slices of the scan.
+    """
     spaces = {f.header.text("FrameOfReferenceUID") for f in frames}
     stated = {
         str(r.get("FrameOfReferenceUID", ""))
         for r in data.get("ReferencedFrameOfReferenceSequence") or ()
     }
-    if not frames:
-        notes.warn(
-            "reference-missing",
-            f"The CT that {header.name} was drawn on is not here: series "
-            f"{plain_text(', '.join(sorted(wanted))) or 'not named'}. Contours are only listed.",
-        )
-    elif not stated & spaces and not _drawn_on(data, frames):
-        other = "" if wanted & here else " and another series"
-        notes.warn(
-            "reference-mismatch",
-            f"{header.name} names another frame of reference{other}: its contours may not "
-            "belong on this CT. Check before using them.",
-        )
+    if stated & spaces or _drawn_on(data, frames):
+        return None
+    here = {f.header.text("SeriesInstanceUID") for f in frames}
+    other = "" if _referenced_series(data) & here else " and another series"
+    return refused(
+        "reference-mismatch",
+        "contours of the CT that is open.",
+        f"{header.name} names another frame of reference{other}.",
+        "Open it with the CT it was drawn on; nothing was laid over this one.",
+    )
 
 
 def _referenced_series(data: Dataset) -> set[str]:

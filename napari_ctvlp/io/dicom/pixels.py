@@ -71,6 +71,25 @@ def read_voxels(stack: Stack, notes: Notes, progress: Progress = silent) -> NDAr
     return volume.transpose(2, 1, 0)
 
 
+def read_slice(stack: Stack, number: int) -> NDArray[Any]:
+    """Return one slice of a stack, shape (row, column), rescaled, padding left as it is.
+
+    Parameters
+    ----------
+    stack : Stack
+    number : int
+        Index of the slice.
+
+    Raises
+    ------
+    InputRefused
+        When it cannot be decoded.
+    """
+    with judged(stack.frames[number].header.path):
+        ((frame, stored),) = _decoded(stack.frames[number : number + 1])
+        return _rescaled(stored, frame)
+
+
 def _say_padding(padded: int, inner: int, size: int, notes: Notes) -> None:
     """Corners outside the reconstruction circle are usual; anything else is worth a warning."""
     words = f"{100 * padded / size:.0f} % of the voxels are padding; they are taken as air."
