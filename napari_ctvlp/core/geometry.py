@@ -149,6 +149,29 @@ def from_ipl(array: NDArray[Scalar], source_affine: Affine) -> NDArray[Scalar]:
     return np.flip(array, flips).transpose(np.argsort(order))
 
 
+def in_order(array: NDArray[Scalar], affine: Affine, code: str) -> tuple[NDArray[Scalar], Affine]:
+    """View an IPL array with its axes in another order and direction; voxels are not copied.
+
+    Parameters
+    ----------
+    array : ndarray, shape (i, p, l)
+    affine : ndarray, shape (4, 4)
+        Its index-to-RAS matrix in mm, axis-aligned.
+    code : str
+        Three letters, the patient direction each axis is to grow toward, such as ``"SPL"``.
+
+    Returns
+    -------
+    tuple
+        The view and its own index-to-RAS matrix.
+    """
+    plan = oriented_affine(code, array.shape, np.ones(3))
+    view = from_ipl(array, plan)
+    steps = spacing(affine)[[IPL_ROWS.index(row) for row in _axis_rows(plan)]]
+    middle = transform(affine, (np.array(array.shape) - 1) / 2)
+    return view, oriented_affine(code, view.shape, steps, middle)
+
+
 def ipl_layer_placement(affine: Affine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return napari ``scale`` and ``translate`` in mm of an axis-aligned IPL grid."""
     return spacing(affine), ras_to_screen(affine[:3, 3])

@@ -172,3 +172,14 @@ def test_any_grid_goes_to_ipl_and_back(
     assert np.allclose(np.sort(geo.spacing(ipl)), np.sort(steps))
     assert np.allclose(geo.transform(ipl, (np.array(view.shape) - 1) / 2), centre)
     assert np.array_equal(geo.from_ipl(view, affine), numbered(shape))
+
+
+@pytest.mark.parametrize("code", ["SPL", "RAS", "PIR", "SLP"])
+def test_an_ipl_array_is_viewed_in_any_order(code: str):
+    affine = geo.oriented_affine("IPL", (4, 5, 6), (2.0, 3.0, 4.0), (7.0, -8.0, 9.0))
+    array = numbered((4, 5, 6))
+    view, matrix = geo.in_order(array, affine, code)
+    assert geo.orientation(matrix) == code
+    back, ipl = geo.to_ipl(view, matrix)
+    assert np.array_equal(back, array)
+    assert np.allclose(ipl, affine)
