@@ -19,6 +19,7 @@ from napari_ctvlp.models.store.hosted import (
     not_there,
 )
 from napari_ctvlp.models.store.reading import card, cards, sha256
+from napari_ctvlp.models.store.settings import expect_accepted
 
 #: An encoder's or a segmenter's class, which only its card knows.
 ModelClass = Any
@@ -28,8 +29,8 @@ _MODELS = Path(__file__).resolve().parents[1]
 def verify(model: ModelCard, folder: Path | None = None) -> Path:
     """Check that every weights file of a card is there and is what its SHA-256 says.
 
-    Of a hosted model only the presence is checked here; its checkpoint is verified when it is
-    read (:func:`napari_ctvlp.models.store.state_dict`).
+    Of a hosted model only presence and licence are checked here; its checkpoint is verified when
+    it is read (:func:`napari_ctvlp.models.store.state_dict`).
 
     Parameters
     ----------
@@ -67,6 +68,7 @@ def _hosted(model: ModelCard, where: Path) -> Path:
     missing = missing_files(model, where)
     if missing:
         raise not_there(model, missing, where)
+    expect_accepted(model)
     return where
 
 
