@@ -123,18 +123,19 @@ def to_ipl(array: NDArray[Scalar], affine: Affine) -> tuple[NDArray[Scalar], Aff
 
     Parameters
     ----------
-    array : ndarray, shape (a, b, c)
-        Any axis order.
+    array : ndarray, shape (a, b, c) or (a, b, c, channels)
+        Any order of its first three axes.
     affine : ndarray, shape (4, 4)
         Its index-to-RAS matrix in mm.
 
     Returns
     -------
     tuple
-        The view, shape (i, p, l), and its own index-to-RAS matrix. Strides may be negative.
+        The view, shape (i, p, l) or (i, p, l, channels), and its own index-to-RAS matrix. Strides
+        may be negative.
     """
     order, flips = _to_ipl_plan(affine)
-    view = array.transpose(order)
+    view = array.transpose([*order, *range(3, array.ndim)])
     matrix = affine[:, [*order, 3]].copy()
     for axis in flips:
         view = np.flip(view, axis)
