@@ -71,12 +71,18 @@ class TextVector:
         the model does not know these words.
     concepts : mapping of str to float
         Mixture weights behind the vector, for showing; empty where the model has none.
+    least : float, optional
+        How low is too low for the text tower that read the phrase; without it, the card says.
+    nearest : tuple of str
+        What the model knows instead, nearest first; may be empty.
     """
 
     vector: NDArray[np.float32]
     bias: float = 0.0
     known: float = 1.0
     concepts: Mapping[str, float] = field(default_factory=dict)
+    least: float | None = None
+    nearest: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

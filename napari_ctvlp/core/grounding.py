@@ -347,12 +347,19 @@ def _untaught(phrase: Phrase, card: Mapping[str, Any]) -> str:
     return f"The model was not taught {finding.title}."
 
 
+def instead(vector: TextVector) -> str:
+    """Return the nearest words that are known as a sentence, or an empty text."""
+    words = ", ".join(f"“{term}”" for term in vector.nearest)
+    return f" The nearest it knows: {words}." if words else ""
+
+
 def _doubt(
     phrase: Phrase, vector: TextVector, anatomy: AnatomyMap, settings: Settings, peak: float
 ) -> str:
     """Return why the model cannot judge at all, or an empty text."""
-    if is_foreign(phrase.text) or vector.known < settings.known:
-        return "The model does not know these words."
+    least = settings.known if vector.least is None else vector.least
+    if is_foreign(phrase.text) or vector.known < least:
+        return "The model does not know these words." + instead(vector)
     missing = missing_organ(phrase, anatomy)
     if missing:
         return missing

@@ -1,5 +1,7 @@
 """The arithmetic of a heatmap on tokens made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -118,6 +120,8 @@ def test_shares_tell_where_the_heat_is(anatomy):
     ("text", "vector", "words"),
     [
         ("lung mass", TextVector(np.ones(1, np.float32), 0.0, 0.1), "does not know these words"),
+        ("lung mass", replace(VECTOR, known=0.5, least=0.6), "does not know these words"),
+        ("lung mass", replace(VECTOR, known=0.1, nearest=("nodule",)), "it knows: “nodule”."),
         ("brain tumour", VECTOR, "does not know these words"),
         ("aortic dissection", VECTOR, "was not taught"),
         ("bone lesion", VECTOR, "elsewhere only: left lung and right lung"),

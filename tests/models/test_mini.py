@@ -244,6 +244,18 @@ def test_a_mass_phrase_is_shared_out_as_the_card_says(mini: Mini):
     assert vector.vector @ mini.tower.table.numpy()[mini.concepts.index("mass")] > 0
 
 
+def test_unknown_words_bring_the_nearest_known_ones(mini: Mini):
+    known = mini.embed(["lung nodule"])[0]
+    assert known.known > known.least
+    assert known.nearest == ()
+    strict = {**mini.card.settings, "known": {mini.head.tower: 1.1}}
+    card = replace(mini.card, settings=strict)
+    parts = (mini.tower, mini.pool, mini.adapter, mini.head, mini.text, mini.compute)
+    vector = Mini(card, *parts).embed(["lung nodul"])[0]
+    assert len(vector.nearest) == (3 if mini.head.terms else 0)
+    assert not mini.head.terms or "nodule" in vector.nearest[0]
+
+
 def test_nothing_to_embed_is_nothing(mini: Mini):
     assert mini.embed([]) == []
 

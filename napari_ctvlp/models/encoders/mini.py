@@ -41,6 +41,8 @@ ONE_PASS = 14_000_000
 #: A lung that is cut by the field of view and smaller than this cannot be judged, in ml.
 LEAST_CUT_ML = 400.0
 NOT_TAUGHT = "The model was not trained to judge this finding here."
+#: Known terms that are offered for unknown words.
+NEAREST = 3
 #: Share of the adapter in a phrase's direction, where the card does not say.
 OPEN_SHARE = 0.5
 
@@ -159,13 +161,21 @@ class Mini:
             directions, shifts = self.adapter.each(sentences)
         for number, row in enumerate(mixture):
             w, n = self.shared_out(np.asarray(row, np.float32)), float(negation[number])
-            near, weights = known[number], dict(zip(self.concepts, w.tolist(), strict=True))
+            weights = dict(zip(self.concepts, w.tolist(), strict=True))
             mixed = (1 - share) * (w @ table) / 8.0 + share * directions[number]
             vector = np.asarray((1 - n) * mixed, np.float32)
             level = float((1 - share) * (w @ bias) + share * shifts[number])
             shift = (1 - n) * level + n * ABSENT_BIAS
-            out.append(TextVector(vector, shift, float(near), weights))
+            near, least = float(known[number]), self._least
+            terms = self.head.suggest(sentences[number], NEAREST, phrases[number])
+            nearest = tuple(term for term, _ in terms) if near < least else ()
+            out.append(TextVector(vector, shift, near, weights, least, nearest))
         return out
+
+    @property
+    def _least(self) -> float:
+        """How near the glossary a phrase must lie, for the text tower in use."""
+        return float(self.card.settings["known"][self.head.tower])
 
     def shared_out(self, mixture: Array) -> Array:
         """Apply the card's unions to one concept mixture, shape (concepts,)."""
