@@ -38,7 +38,7 @@ def value(
         counts = key.endswith("position_ids")
         return np.zeros(shape, dtype) + (np.arange(shape[-1], dtype=dtype) if counts else 0)
     if len(shape) == 0:
-        return np.float32(0.07) * np.ones((), np.float32)
+        return np.full((), 0.07, np.float32)
     return _scaled(key.rpartition(".")[2], stream(seed, key).standard_normal(shape, np.float32))
 
 
