@@ -29,7 +29,7 @@ from napari_ctvlp.training.whole import (
 )
 
 #: (smoothing in mm, share of the mirrored map that is subtracted)
-RULES = ((0.0, 0.0), (4.0, 0.0), (4.0, 0.5))
+RULES = ((0.0, 0.0), (2.0, 0.0), (4.0, 0.0), (4.0, 0.5))
 #: Organs of the regions that ``concepts.toml`` names and the anatomies do not.
 PLACES = {"kidneys": ("kidney_left", "kidney_right"), "lungs": ("lung_left", "lung_right")}
 #: What phrases about a mass are made of; the card's ``unions``.
