@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
@@ -81,7 +80,7 @@ def check_memory() -> Check:
     from napari_ctvlp.models import store
 
     free = compute.free_bytes()
-    needed = max(compute.estimate_bytes(FULL_CT_VOXELS, card) for card in store.cards())
+    needed = max(compute.estimate_bytes(FULL_CT_VOXELS, card) for card in store.embedded())
     words = f"{free / 2**30:.1f} GB free; a 512 x 512 x 400 CT needs about {needed / 2**30:.1f} GB"
     advice = "Close other programs before opening a large scan." if free < needed else ""
     return Check("Memory", "limited" if advice else "good", words, advice)
@@ -127,9 +126,9 @@ def check_weights() -> Check:
     """Verify the SHA-256 of every weights file."""
     from napari_ctvlp.models import store
 
-    for card in store.cards():
+    for card in store.embedded():
         store.verify(card)
-    names = [name for card in store.cards() for name, _ in card.weights]
+    names = [name for card in store.embedded() for name, _ in card.weights]
     if not names:
         return Check("Weights", "broken", "no card has weights", "Install the package again.")
     return Check("Weights", "good", f"{', '.join(names)}: present, SHA-256 as on the card")
@@ -145,9 +144,10 @@ def check_text() -> Check:
 
 def check_offline() -> Check:
     """Say what the network is used for."""
-    forced = os.environ.get("HF_HUB_OFFLINE") == "1"
-    words = "nothing here uses the network; weights and text model are read from disk"
-    return Check("Offline", "good", words + (" (HF_HUB_OFFLINE is set)" if forced else ""))
+    from napari_ctvlp.models import store
+
+    words = "only `ctvlp models get` and the Models dock use the network, when you ask them to"
+    return Check("Offline", "good", "the network is off" if store.offline() else words)
 
 
 def check_cache() -> Check:

@@ -13,6 +13,7 @@ from napari_ctvlp.cli.doctor import doctor
 from napari_ctvlp.cli.evaluate import evaluate
 from napari_ctvlp.cli.ground import ground
 from napari_ctvlp.cli.inspect import inspect
+from napari_ctvlp.cli.models import models
 from napari_ctvlp.cli.parse import parse
 from napari_ctvlp.cli.sample import sample
 from napari_ctvlp.cli.score import score
@@ -71,6 +72,7 @@ app.command(context_settings={"ignore_unknown_options": True})(inspect)
 for command in (view, segment, ground, score, parse, sample, doctor, evaluate):
     app.command()(command)
 app.add_typer(train, name="train")
+app.add_typer(models, name="models")
 
 
 def _tell(error: Exception) -> int:

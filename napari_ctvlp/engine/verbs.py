@@ -22,12 +22,13 @@ from napari_ctvlp.engine import cache, compute
 from napari_ctvlp.engine.jobs import part
 from napari_ctvlp.engine.masks import remeasure, surfaces
 from napari_ctvlp.engine.opening import open_scan
+from napari_ctvlp.engine.weights import fetch_model, import_model, verify_model
 from napari_ctvlp.models import store
 from napari_ctvlp.models.protocol import Compute, Encoder, ModelCard, Progress, silent
 
 __all__ = [
-    "attention", "encode", "ground", "open_scan", "remeasure", "score", "segment", "surfaces",
-    "warm_up",
+    "attention", "encode", "fetch_model", "ground", "import_model", "open_scan", "remeasure",
+    "score", "segment", "surfaces", "verify_model", "warm_up",
 ]  # fmt: skip
 
 #: Stage reported when a result came from the cache.
@@ -317,7 +318,7 @@ def _encoder(model: str, chosen: Compute) -> Encoder:
     """Return a loaded encoder; loading happens once, in whichever thread comes first."""
     with _loading:
         compute.limit_threads(chosen)
-        return _load(model, chosen)
+        return _load(model, chosen, store.model_digest(store.card(model)))
 
 
 def _neutral(model: str, chosen: Compute) -> tuple[TextVector, ...]:
@@ -327,7 +328,8 @@ def _neutral(model: str, chosen: Compute) -> tuple[TextVector, ...]:
 
 
 @lru_cache(maxsize=2)
-def _load(model: str, chosen: Compute) -> Encoder:
+def _load(model: str, chosen: Compute, digest: str) -> Encoder:
+    """Load an encoder; another ``digest`` means that its files have been replaced."""
     return store.load_encoder(model, chosen)
 
 

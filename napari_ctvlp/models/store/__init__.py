@@ -4,6 +4,7 @@ from napari_ctvlp.models.store.checkpoint import state_dict
 from napari_ctvlp.models.store.download import download
 from napari_ctvlp.models.store.hosted import Bundle, BundleFile, bundle, folder_of, models_folder
 from napari_ctvlp.models.store.loading import (
+    embedded,
     load_encoder,
     load_segmenter,
     model_digest,
@@ -32,6 +33,7 @@ __all__ = [
     "cards",
     "delete",
     "download",
+    "embedded",
     "folder_of",
     "import_files",
     "load_encoder",

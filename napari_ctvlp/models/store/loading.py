@@ -72,6 +72,11 @@ def _hosted(model: ModelCard, where: Path) -> Path:
     return where
 
 
+def embedded() -> tuple[ModelCard, ...]:
+    """Return the cards of the models whose files ship with the package."""
+    return tuple(model for model in cards() if bundle(model) is None)
+
+
 def load_encoder(model_id: str, compute: Compute, folder: Path | None = None) -> Encoder:
     """Verify the weights of an encoder and load it.
 
