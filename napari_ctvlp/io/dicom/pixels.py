@@ -85,8 +85,13 @@ def read_slice(stack: Stack, number: int) -> NDArray[Any]:
     InputRefused
         When it cannot be decoded.
     """
-    with judged(stack.frames[number].header.path):
-        ((frame, stored),) = _decoded(stack.frames[number : number + 1])
+    return read_frame(stack.frames[number])
+
+
+def read_frame(frame: Frame) -> NDArray[Any]:
+    """Return one frame by itself, shape (row, column); as :func:`read_slice` does."""
+    with judged(frame.header.path):
+        ((_, stored),) = _decoded([frame])
         return _rescaled(stored, frame)
 
 
