@@ -1,0 +1,168 @@
+"""What hosted encoders share: loading, their text side, and the table of their findings.
+
+What their cards may set::
+
+    [settings.prompts]
+    positive = "{}."
+    negative = "Not {}."          # left out: phrases are compared with their positive prompt only
+    tokens = 384                  # longest text
+
+    [[settings.findings]]
+    name = "Emphysema"
+    organ = "lung"                # of [settings.organs]; "" or left out for the whole scan
+    positive = "Emphysema."
+    negative = "Not Emphysema."
+    summary = [0.497, 0.224, 0.038, 0.475, 0.943]   # published: mean, sd, min, median, max
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_ctvlp.core.encoding import Encoding
+from napari_ctvlp.core.findings import FindingRow, FindingsTable
+from napari_ctvlp.models import store
+from napari_ctvlp.models.encoders.prompts import VECTORS, Prompts, read_vectors, wordpiece
+from napari_ctvlp.models.protocol import Compute, ModelCard, Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    Net = TypeVar("Net", bound=nn.Module)
+
+#: Longest text in tokens, where the card does not say.
+_TOKENS = 512
+#: Published summaries have three digits: nothing is known of what lies nearer to 0 or 1.
+_LEAST = 0.0005
+
+
+class Progressing:
+    """Turns ticks of a network into shares of a progress bar.
+
+    Parameters
+    ----------
+    progress : callable
+    start, stop : float
+        Share done before the first and after the last tick.
+    count : int
+        Ticks in all.
+    """
+
+    def __init__(self, progress: Progress, start: float, stop: float, count: int) -> None:
+        self.progress, self.start, self.stop, self.count = progress, start, stop, count
+        self.done = 0
+
+    def __call__(self) -> None:
+        """Report one more step; raises what the callback raises."""
+        self.done += 1
+        share = min(1.0, self.done / max(1, self.count))
+        self.progress(self.start + (self.stop - self.start) * share, "encoding")
+
+
+def loaded(network: Net, card: ModelCard, folder: Path, compute: Compute) -> Net:
+    """Fill a network from the checkpoint its card names and bring it to its device.
+
+    Raises
+    ------
+    ModelRefused
+        If the checkpoint is missing or holds other tensors than the card allows.
+    """
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    network.load_state_dict(store.state_dict(card, folder, expected), strict=False)
+    return network.eval().requires_grad_(False).to(compute.device)
+
+
+def text_vectors(
+    run: Callable[[Tensor, Tensor], Tensor], card: ModelCard, folder: Path, compute: Compute
+) -> Prompts:
+    """Return the text side of a model.
+
+    Parameters
+    ----------
+    run : callable
+        Token ids and mask (n, t) to vectors (n, c).
+    card : ModelCard
+    folder : Path
+        Holds ``vocab.txt``, or vectors made before, or neither.
+    compute : Compute
+    """
+    told = card.settings.get("prompts", {})
+    tokenizer = wordpiece(folder / "vocab.txt", int(told.get("tokens", _TOKENS)))
+
+    def vectors(texts: Sequence[str]) -> NDArray[np.float32]:
+        import torch
+
+        ids, mask = (torch.from_numpy(part).to(compute.device) for part in tokenizer(texts))  # type: ignore[misc]
+        with torch.inference_mode():
+            return np.asarray(run(ids, mask).float().cpu().numpy())
+
+    return Prompts(
+        vectors if tokenizer else None,
+        read_vectors(folder / VECTORS),
+        f"The tokenizer's file vocab.txt is not in {folder}.",
+        positive=str(told.get("positive", "{}")),
+        negative=str(told.get("negative", "")),
+    )
+
+
+def table_of(
+    card: ModelCard, encoding: Encoding, prompts: Prompts, temperature: float
+) -> FindingsTable:
+    """Score the card's findings by their exact prompts.
+
+    Returns
+    -------
+    FindingsTable
+        Cosines to both prompts, their difference, the softmax over both at ``temperature``, and
+        where that lies among published values, roughly. A finding whose organ is not there says
+        so.
+    """
+    findings: Sequence[dict[str, Any]] = card.settings.get("findings", ())
+    texts = [row[side] for row in findings for side in ("positive", "negative")]
+    vectors = prompts.vectors(texts) if texts else np.zeros((0, 1), np.float32)
+    rows = []
+    for finding, yes, no in zip(findings, vectors[::2], vectors[1::2], strict=True):
+        organ, name = str(finding.get("organ", "")), str(finding["name"])
+        unit, nan = encoding.organs.get(organ), float("nan")
+        if unit is None:
+            why = f"The {organ or 'body'} was not found in this scan."
+            rows.append(FindingRow(organ, name, nan, nan, nan, support=why))
+            continue
+        present, absent = float(unit @ yes), float(unit @ no)
+        probability = float(1 / (1 + np.exp((absent - present) / temperature)))
+        rows.append(
+            FindingRow(
+                organ, name, present, absent, present - absent,
+                percentile=percentile(probability, finding.get("summary", ())),
+                probability=probability,
+            )
+        )  # fmt: skip
+    return FindingsTable(tuple(rows), card.id, encoding.scan)
+
+
+def percentile(probability: float, summary: Sequence[float]) -> float:
+    """Return roughly which share of published scans scored lower, in percent.
+
+    Known are their lowest, middle and highest value; between them the share is taken to grow
+    evenly with the logit. NaN without a summary.
+
+    Parameters
+    ----------
+    probability : float
+    summary : sequence of float
+        Mean, standard deviation, minimum, median, maximum.
+    """
+    if not summary:
+        return float("nan")
+    known = _logit(np.array(summary[2:]))
+    return float(np.interp(_logit(np.array(probability)), known, [0.0, 50.0, 100.0]))
+
+
+def _logit(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    kept = np.clip(values, _LEAST, 1 - _LEAST)
+    return np.asarray(np.log(kept / (1 - kept)))
