@@ -10,7 +10,7 @@ What their cards may set::
     [[settings.findings]]
     name = "Emphysema"
     organ = "lung"                # of [settings.organs]; "" or left out for the whole scan
-    positive = "Emphysema."
+    positive = "Emphysema."       # or several: ["Emphysema.", "Emphysematous changes."]
     negative = "Not Emphysema."
     summary = [0.497, 0.224, 0.038, 0.475, 0.943]   # published: mean, sd, min, median, max
 """
@@ -27,7 +27,13 @@ from numpy.typing import NDArray
 from napari_ctvlp.core.encoding import Encoding
 from napari_ctvlp.core.findings import FindingRow, FindingsTable
 from napari_ctvlp.models import store
-from napari_ctvlp.models.encoders.prompts import VECTORS, Prompts, read_vectors, wordpiece
+from napari_ctvlp.models.encoders.prompts import (
+    VECTORS,
+    Prompts,
+    Tokenizer,
+    read_vectors,
+    wordpiece,
+)
 from napari_ctvlp.models.protocol import Compute, ModelCard, Progress
 
 if TYPE_CHECKING:
@@ -64,8 +70,10 @@ class Progressing:
         self.progress(self.start + (self.stop - self.start) * share, "encoding")
 
 
-def loaded(network: Net, card: ModelCard, folder: Path, compute: Compute) -> Net:
-    """Fill a network from the checkpoint its card names and bring it to its device.
+def loaded(
+    network: Net, card: ModelCard, folder: Path, compute: Compute, part: str = "model"
+) -> Net:
+    """Fill a network from the checkpoint its card calls ``part`` and bring it to its device.
 
     Raises
     ------
@@ -73,26 +81,34 @@ def loaded(network: Net, card: ModelCard, folder: Path, compute: Compute) -> Net
         If the checkpoint is missing or holds other tensors than the card allows.
     """
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    network.load_state_dict(store.state_dict(card, folder, expected), strict=False)
+    network.load_state_dict(store.state_dict(card, folder, expected, part), strict=False)
     return network.eval().requires_grad_(False).to(compute.device)
 
 
 def text_vectors(
-    run: Callable[[Tensor, Tensor], Tensor], card: ModelCard, folder: Path, compute: Compute
+    run: Callable[[Tensor, Tensor], Tensor],
+    card: ModelCard,
+    folder: Path,
+    compute: Compute,
+    split: Callable[[Path, int], Tokenizer | None] = wordpiece,
+    file: str = "vocab.txt",
 ) -> Prompts:
     """Return the text side of a model.
 
     Parameters
     ----------
     run : callable
-        Token ids and mask (n, t) to vectors (n, c).
+        Token ids and mask (n, t) to unit vectors (n, c).
     card : ModelCard
     folder : Path
-        Holds ``vocab.txt``, or vectors made before, or neither.
+        Holds the tokenizer's ``file``, or vectors made before, or neither.
     compute : Compute
+    split : callable
+        Makes the tokenizer of its file and the longest text.
+    file : str
     """
     told = card.settings.get("prompts", {})
-    tokenizer = wordpiece(folder / "vocab.txt", int(told.get("tokens", _TOKENS)))
+    tokenizer = split(folder / file, int(told.get("tokens", _TOKENS)))
 
     def vectors(texts: Sequence[str]) -> NDArray[np.float32]:
         import torch
@@ -104,27 +120,27 @@ def text_vectors(
     return Prompts(
         vectors if tokenizer else None,
         read_vectors(folder / VECTORS),
-        f"The tokenizer's file vocab.txt is not in {folder}.",
+        f"The tokenizer's file {file} is not in {folder}.",
         positive=str(told.get("positive", "{}")),
         negative=str(told.get("negative", "")),
     )
 
 
 def table_of(
-    card: ModelCard, encoding: Encoding, prompts: Prompts, temperature: float
+    card: ModelCard, encoding: Encoding, prompts: Prompts, temperature: float = float("nan")
 ) -> FindingsTable:
-    """Score the card's findings by their exact prompts.
+    """Score the card's findings by their exact prompts, by the mean cosine where they are several.
 
     Returns
     -------
     FindingsTable
-        Cosines to both prompts, their difference, the softmax over both at ``temperature``, and
-        where that lies among published values, roughly. A finding whose organ is not there says
-        so.
+        Cosines to both prompts, their difference, the softmax over both at ``temperature`` (NaN
+        without one), and where that lies among published values, roughly. A finding whose organ
+        is not there says so.
     """
     findings: Sequence[dict[str, Any]] = card.settings.get("findings", ())
-    texts = [row[side] for row in findings for side in ("positive", "negative")]
-    vectors = prompts.vectors(texts) if texts else np.zeros((0, 1), np.float32)
+    sides = [_several(row[side]) for row in findings for side in ("positive", "negative")]
+    vectors = [prompts.vectors(texts).mean(axis=0) for texts in sides]
     rows = []
     for finding, yes, no in zip(findings, vectors[::2], vectors[1::2], strict=True):
         organ, name = str(finding.get("organ", "")), str(finding["name"])
@@ -143,6 +159,10 @@ def table_of(
             )
         )  # fmt: skip
     return FindingsTable(tuple(rows), card.id, encoding.scan)
+
+
+def _several(prompts: str | Sequence[str]) -> list[str]:
+    return [prompts] if isinstance(prompts, str) else list(prompts)
 
 
 def percentile(probability: float, summary: Sequence[float]) -> float:
