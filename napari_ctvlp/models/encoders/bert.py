@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+
+class NoTypes(nn.Module):
+    """Stands for a table of token types that a model never adds."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return a zero that adds to every token, shape (1,)."""
+        return ids.new_zeros(1, dtype=torch.float32)
+
 
 def bert_body(
     width: int,
@@ -12,6 +23,7 @@ def bert_body(
     inner: int,
     vocabulary: int,
     positions: int = 512,
+    token_types: bool = True,
 ) -> Any:
     """Return an untrained BERT without pooler, whose state dict has the published names.
 
@@ -19,6 +31,8 @@ def bert_body(
     ----------
     width, layers, heads, inner, vocabulary, positions : int
         Sizes as in BERT's config.
+    token_types : bool
+        False adds none and needs no such table in the checkpoint.
 
     Returns
     -------
@@ -34,4 +48,7 @@ def bert_body(
         intermediate_size=inner,
         max_position_embeddings=positions,
     )
-    return BertModel(config, add_pooling_layer=False)
+    body: Any = BertModel(config, add_pooling_layer=False)
+    if not token_types:
+        body.embeddings.token_type_embeddings = NoTypes()
+    return body

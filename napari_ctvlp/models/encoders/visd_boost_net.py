@@ -208,7 +208,7 @@ class Normal(NamedTuple):
 
 
 class VisdBoost(nn.Module):
-    """All parts; ``text_encoder`` is a plain BERT whose token-type rows must be zero."""
+    """All parts."""
 
     def __init__(self, sizes: Sizes | None = None) -> None:
         super().__init__()
@@ -223,8 +223,9 @@ class VisdBoost(nn.Module):
         self.attention = nn.MultiheadAttention(SHARED, QUERY_HEADS, batch_first=True)
         self.vision_projs = nn.ModuleList(nn.Linear(SHARED, SHARED) for _ in range(ORGANS))
         self.text_encoder = bert_body(
-            s.text_width, s.text_layers, s.text_heads, s.text_inner, s.vocabulary
-        )
+            s.text_width, s.text_layers, s.text_heads, s.text_inner, s.vocabulary,
+            token_types=False,
+        )  # fmt: skip
         self.text_proj = nn.Linear(s.text_width, SHARED)
         self.temp = nn.Parameter(torch.tensor(0.07))
 
