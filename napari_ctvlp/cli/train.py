@@ -142,12 +142,15 @@ def ship(
     crops: Annotated[int, typer.Option(help="Crops whose reports the adapter hears.")] = 300,
     seed: Seed = 0,
 ) -> None:
-    """Train organ queries (on what ``tune --role train`` kept) and text adapter, and export all."""
+    """Train organ queries (on what ``tune --role train`` kept) and text adapters, and export all.
+
+    The heads that the card names must be there (``ctvlp train head``); each gets an adapter.
+    """
     from napari_ctvlp.models.encoders.mini import IMAGE_WEIGHTS
     from napari_ctvlp.models.store import read_card
     from napari_ctvlp.models.text_choice import load_tower
     from napari_ctvlp.training import adapter, pooling
-    from napari_ctvlp.training.export import export, write_hashes
+    from napari_ctvlp.training.export import add_adapter, export, write_hashes
     from napari_ctvlp.training.text_head import Remembering
 
     _one_thread()
@@ -155,10 +158,13 @@ def ship(
     bags = [bag for path in sorted(runs.glob("bags-train-*.pt")) for bag in pooling.load_bags(path)]
     pool = pooling.train_pool(tower, bags, seed)
     heard = list(adapter.spoken(tower, _chests(data, "train"), seed + 1, crops))
-    text = Remembering(load_tower("small"))
-    words = adapter.train_adapter(tower, text, heard, seed, model=card.stem)
-    path = weights / str(read_card(card).settings.get("image", IMAGE_WEIGHTS))
-    typer.echo(f"SHA-256 {export(tower, pool, words, path)}")
+    settings = read_card(card).settings
+    for name, head in settings["heads"].items():
+        text = Remembering(load_tower(name))
+        words = adapter.train_adapter(tower, text, heard, seed, model=card.stem)
+        typer.echo(f"{head} {add_adapter(words, weights / head)}")
+    image = str(settings.get("image", IMAGE_WEIGHTS))
+    typer.echo(f"{image} {export(tower, pool, weights / image)}")
     write_hashes(card, weights)
 
 
@@ -219,6 +225,7 @@ def _forward(name: str, module: str, words: str) -> None:
 
 
 _forward("text", "text_tower", "Train the embedded text tower.")
+_forward("head", "text_head", "Train the head of concepts on a text tower.")
 _forward("organs", "organs", "Train the organ network.")
 
 

@@ -7,20 +7,33 @@ from pathlib import Path
 
 import torch
 
-from napari_ctvlp.models.encoders.mini_adapter import Adapter
+from napari_ctvlp.models.encoders.mini_adapter import PREFIX, Adapter
 from napari_ctvlp.models.encoders.mini_pool import Pool
 from napari_ctvlp.models.encoders.mini_tower import Tower
 from napari_ctvlp.models.store import sha256
 
 
-def export(tower: Tower, pool: Pool, adapter: Adapter, path: Path) -> str:
+def export(tower: Tower, pool: Pool, path: Path) -> str:
     """Write the image weights and return their SHA-256."""
     from safetensors.torch import save_file
 
-    whole = torch.nn.ModuleDict({"tower": tower, "pool": pool, "adapter": adapter})
+    whole = torch.nn.ModuleDict({"tower": tower, "pool": pool})
     state = {name: value.half().contiguous() for name, value in whole.state_dict().items()}
     save_file(state, path)
     return sha256(path)
+
+
+def add_adapter(adapter: Adapter, head: Path) -> str:
+    """Put an adapter into the file of its text tower's head; return the file's SHA-256."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(head, "pt") as file:
+        about = file.metadata()
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    state |= {PREFIX + name: value.half() for name, value in adapter.state_dict().items()}
+    save_file(state, head, about)
+    return sha256(head)
 
 
 def write_hashes(card: Path, folder: Path) -> None:

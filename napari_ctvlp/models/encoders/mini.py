@@ -58,7 +58,7 @@ class Mini:
     tower : Module
     pool : Pool or EarlyPool
     adapter : Adapter or None
-        None with the first weights, which have none.
+        None where the head's file has none.
     head : ConceptHead
     text : Sentences
     compute : Compute
@@ -89,16 +89,17 @@ class Mini:
         ModelRefused
             If the files are no safetensors or hold other tensors than this code expects.
         """
+        from napari_ctvlp.models.encoders.mini_adapter import Adapter
         from napari_ctvlp.models.encoders.mini_text import ConceptHead
         from napari_ctvlp.models.text_choice import chosen_head, load_tower
 
         names, findings = concept_names(card)
         image = str(card.settings.get("image", IMAGE_WEIGHTS))
-        parts = load_image(folder / image, compute, len(names), findings)
+        tower, pool = load_image(folder / image, compute, len(names), findings)
         text, file = chosen_head(card.settings.get("heads", {}))
-        return cls(
-            card, *parts, ConceptHead.load(folder / file, len(names)), load_tower(text), compute
-        )
+        head = ConceptHead.load(folder / file, len(names))
+        adapter = Adapter.load(folder / file)
+        return cls(card, tower, pool, adapter, head, load_tower(text), compute)
 
     def encode(self, scan: Scan, anatomy: AnatomyMap, *, progress: Progress = silent) -> Encoding:
         """Encode a scan.
@@ -291,28 +292,24 @@ def concept_names(card: ModelCard) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def load_image(
     path: Path, compute: Compute, count: int, findings: tuple[str, ...]
-) -> tuple[Tower, Pool | EarlyPool, Adapter | None]:
+) -> tuple[Tower, Pool | EarlyPool]:
     """Read the image weights of ``count`` concepts; anything but the expected floats is refused.
 
-    The first weights have no adapter and another pool.
+    The first weights have another pool.
     """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from napari_ctvlp.models.encoders.mini_adapter import Adapter
     from napari_ctvlp.models.encoders.mini_early import EarlyPool
     from napari_ctvlp.models.encoders.mini_pool import Pool
     from napari_ctvlp.models.encoders.mini_tower import Tower, channels_last
 
-    pool, adapter, early = Pool(len(findings)), Adapter(), EarlyPool(findings)
     try:
         state = {name: value.float() for name, value in load_file(path).items()}
-        first = not any(name.startswith("adapter.") for name in state)
         tower = Tower(count, detail=any(name.startswith("tower.detail.") for name in state))
-        whole = torch.nn.ModuleDict({"tower": tower, "pool": pool, "adapter": adapter})
-        if first:
-            whole = torch.nn.ModuleDict({"tower": tower, "pool": early})
+        pool = Pool(len(findings)) if "pool.focus" in state else EarlyPool(findings)
+        whole = torch.nn.ModuleDict({"tower": tower, "pool": pool})
         learned = {name: value for name, value in state.items() if name != "pool.level"}
         if not all(bool(value.isfinite().all()) for value in learned.values()):
             raise ValueError("some weights are not finite")
@@ -321,7 +318,7 @@ def load_image(
         raise unusable(path, "mini's image tower", error) from error
     whole.eval().requires_grad_(False)
     channels_last(whole.to(compute.device))
-    return (tower, early, None) if first else (tower, pool, adapter.to("cpu"))
+    return tower, pool
 
 
 def plan_slabs(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:

@@ -2,10 +2,13 @@
 
 The concept mixture (``mini_text.py``) can only say what the concepts say. This network was shown
 whole report sentences beside the tokens they speak of (``training/adapter.py``), so that side,
-place, size and manner of a finding, and denial, can turn the direction too.
+place, size and manner of a finding, and denial, can turn the direction too. It belongs to a text
+tower and lies in the file of that tower's head, as ``adapter.*``.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +18,11 @@ from torch.nn import functional
 
 from napari_ctvlp.models.encoders.mini_text import DIMENSIONS
 from napari_ctvlp.models.encoders.mini_tower import WIDTH
+from napari_ctvlp.models.store import unusable
 
 HIDDEN = 256
+#: Of its tensors in the file of a head.
+PREFIX = "adapter."
 
 Array = NDArray[np.float32]
 
@@ -36,6 +42,30 @@ class Adapter(nn.Module):
         self.hidden = nn.Linear(DIMENSIONS, HIDDEN)
         self.direction = nn.Linear(HIDDEN, WIDTH)
         self.shift = nn.Linear(HIDDEN, 1)
+
+    @classmethod
+    def load(cls, path: Path) -> Adapter | None:
+        """Read the adapter of a head's file; None where it has none.
+
+        Raises
+        ------
+        ModelRefused
+            If it holds other tensors than this code expects.
+        """
+        from safetensors.torch import load_file
+
+        state = {name: value.float() for name, value in load_file(path).items()}
+        own = {n.removeprefix(PREFIX): v for n, v in state.items() if n.startswith(PREFIX)}
+        if not own:
+            return None
+        adapter = cls()
+        try:
+            adapter.load_state_dict(own)
+            if not all(bool(value.isfinite().all()) for value in own.values()):
+                raise ValueError("some weights are not finite")
+        except (RuntimeError, ValueError) as error:
+            raise unusable(path, "mini's text adapter", error) from error
+        return adapter.eval().requires_grad_(False)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return directions (n, 64) and biases (n,) of sentence vectors (n, 384)."""

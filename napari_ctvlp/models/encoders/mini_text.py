@@ -58,7 +58,7 @@ class ConceptHead:
 
     @classmethod
     def load(cls, path: Path, count: int) -> ConceptHead:
-        """Read a weights file of ``count`` concepts.
+        """Read a weights file of ``count`` concepts; an adapter in it is left aside.
 
         Raises
         ------
@@ -74,7 +74,8 @@ class ConceptHead:
             terms = tuple(json.loads(about.get("terms", "[]")))
             labels = state.pop("bank.labels").astype(np.int64)
             bank = state.pop("bank.vectors").astype(np.float32)
-            tensors = {name: value.astype(np.float32) for name, value in state.items()}
+            own = {name: value for name, value in state.items() if not name.startswith("adapter.")}
+            tensors = {name: value.astype(np.float32) for name, value in own.items()}
             _check(tensors, bank, labels, count)
             if terms and len(terms) != len(labels):
                 raise ValueError(f"it names {len(terms)} terms for {len(labels)} vectors")
