@@ -120,7 +120,13 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
     """Return the means over the findings that could be painted; NaN without any."""
     made = [row for row in rows if row.crops]
     names = ("auroc", "inside", "first")
-    return {n: float(np.mean([getattr(r, n) for r in made] or [np.nan])) for n in names}
+    return {n: _mean([getattr(r, n) for r in made]) for n in names}
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Mean of what is finite, NaN without any."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _judge(tower: Tower, crop: Crop, number: int) -> tuple[float, float, float, list[int]]:
@@ -145,5 +151,6 @@ def _row(name: str, judged: Sequence[tuple[float, float, float, list[int]]]) -> 
     wrong = np.array([n for entry in judged for n in entry[3]], dtype=int)
     others = np.bincount(wrong, minlength=len(FINDINGS))
     confused = FINDINGS[int(others.argmax())] if others.any() else ""
-    area, inside, first = (float(v) for v in np.nanmean(values, axis=0))
+    # There is no area where every token that may be judged holds the finding.
+    area, inside, first = (_mean(column) for column in values.T.tolist())
     return Row(name, len(judged), area, inside, first, confused)
