@@ -144,14 +144,16 @@ def ship(
 ) -> None:
     """Train organ queries (on what ``tune --role train`` kept) and text adapters, and export all.
 
-    The heads that the card names must be there (``ctvlp train head``); each gets an adapter.
+    The heads that the card names must be there (``ctvlp train head``); each gets an adapter. The
+    card's thresholds are the strictest of what ``tune`` kept of training and calibration scans.
     """
     from napari_ctvlp.models.encoders.mini import IMAGE_WEIGHTS
     from napari_ctvlp.models.store import read_card
     from napari_ctvlp.models.text_choice import load_tower
     from napari_ctvlp.training import adapter, pooling
-    from napari_ctvlp.training.export import add_adapter, export, write_hashes
+    from napari_ctvlp.training.export import add_adapter, export, write_hashes, write_thresholds
     from napari_ctvlp.training.text_head import Remembering
+    from napari_ctvlp.training.tune import load, rule_of, strictest
 
     _one_thread()
     tower = _tower(runs)
@@ -165,6 +167,8 @@ def ship(
         typer.echo(f"{head} {add_adapter(words, weights / head)}")
     image = str(settings.get("image", IMAGE_WEIGHTS))
     typer.echo(f"{image} {export(tower, pool, weights / image)}")
+    kept = [p for role in ("calibration", "train") for p in runs.glob(f"trials-{role}-*.json")]
+    write_thresholds(card, strictest(map(load, kept), rule_of(settings["heatmap"])))
     write_hashes(card, weights)
 
 

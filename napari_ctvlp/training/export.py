@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -34,6 +35,18 @@ def add_adapter(adapter: Adapter, head: Path) -> str:
     state |= {PREFIX + name: value.half() for name, value in adapter.state_dict().items()}
     save_file(state, head, about)
     return sha256(head)
+
+
+def write_thresholds(card: Path, limits: Mapping[str, tuple[float, float]]) -> None:
+    """Write (present, absent) of each finding into a card, in place of what it said of findings."""
+    text = card.read_text(encoding="utf-8")
+    text = re.sub(r"\[settings\.thresholds\.findings\.\w+\]\n(?:\w+ = .*\n)+\n?", "", text)
+    rows = [
+        f"[settings.thresholds.findings.{name}]\npresent = {high:.2f}\nabsent = {low:.2f}\n\n"
+        for name, (high, low) in limits.items()
+    ]
+    before, mark, after = text.partition("[settings.precision]")
+    card.write_text(before + "".join(rows) + mark + after, encoding="utf-8")
 
 
 def write_hashes(card: Path, folder: Path) -> None:

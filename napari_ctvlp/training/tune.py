@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -120,6 +120,11 @@ def smoothed(
     return np.where(body, values, np.float32(0))
 
 
+def rule_of(heatmap: Mapping[str, float]) -> str:
+    """Return the name of the rule that a card's ``settings.heatmap`` asks for."""
+    return f"sigma {heatmap['sigma_mm']:g} mirror {heatmap['mirror']:g}"
+
+
 def thresholds(
     trials: Sequence[Trial], rule: str, alarms: float = 0.1
 ) -> dict[str, tuple[float, float]]:
@@ -141,6 +146,16 @@ def thresholds(
     return out
 
 
+def strictest(groups: Iterable[Sequence[Trial]], rule: str) -> dict[str, tuple[float, float]]:
+    """Return per finding the higher ``present`` and ``absent`` of several roles' trials."""
+    out: dict[str, tuple[float, float]] = {}
+    for trials in groups:
+        for name, (present, absent) in thresholds(trials, rule).items():
+            before = out.get(name, (0.0, 0.0))
+            out[name] = max(before[0], present), max(before[1], absent)
+    return {name: out[name] for name in FINDINGS if name in out}
+
+
 def report(trials: Sequence[Trial]) -> str:
     """Format hits by finding and rule as a Markdown table."""
     rules = list(dict.fromkeys(t.rule for t in trials))
@@ -153,6 +168,11 @@ def report(trials: Sequence[Trial]) -> str:
     overall = [np.mean([t.hit for t in trials if t.painted and t.rule == rule]) for rule in rules]
     lines.append("| all | | " + " | ".join(f"{x:.2f}" for x in overall) + " |")
     return "\n".join(lines)
+
+
+def load(path: Path) -> list[Trial]:
+    """Read what :func:`save` wrote."""
+    return [Trial(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def save(trials: Sequence[Trial], path: Path) -> None:
@@ -205,5 +225,5 @@ def _judge(
         top = int(inside.argmax())
         best = float(values[painted.near].max()) if painted.finding else float("nan")
         hit = bool(painted.near.flat[top]) if painted.finding else False
-        rule = f"sigma {sigma:g} mirror {mirror:g}"
+        rule = rule_of({"sigma_mm": sigma, "mirror": mirror})
         yield Trial(painted.name, painted.finding, name, rule, float(inside.max()), best, hit)
