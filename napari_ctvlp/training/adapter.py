@@ -21,7 +21,8 @@ from torch.nn import functional
 from napari_ctvlp.models.encoders.mini_adapter import Adapter
 from napari_ctvlp.models.encoders.mini_tower import NORM, Tower
 from napari_ctvlp.training.data import Chest
-from napari_ctvlp.training.synthesis.canvas import ANATOMIES, FINDINGS, Chance
+from napari_ctvlp.training.reporting import in_view, unsure
+from napari_ctvlp.training.synthesis.canvas import FINDINGS, Chance
 from napari_ctvlp.training.synthesis.crops import Crop, CropMaker
 from napari_ctvlp.training.synthesis.reports import Sentence, write
 from napari_ctvlp.training.targets import concepts, targets
@@ -77,8 +78,8 @@ def spoken(
             rows = tower(crop.canvas.hu[None, None], crop.place[None])[0]
         tokens = rows.float().permute(1, 2, 3, 0).reshape(-1, rows.shape[0]).clone()
         target, _ = targets(crop)
-        view = [ANATOMIES[n - 1] for n in torch.unique(crop.organs).tolist() if n]
-        report = write(crop.painted, view, Chance(seed + number), family=family)
+        dice = Chance(seed + number)
+        report = write(crop.painted, in_view(crop), dice, family=family, unsure=unsure(crop))
         denials = 0
         for sentence in report.sentences:
             if sentence.finding not in FINDINGS or sentence.state == "uncertain":
