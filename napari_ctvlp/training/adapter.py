@@ -96,7 +96,7 @@ def train_adapter(
     heard: Sequence[Spoken],
     seed: int = 0,
     steps: int = STEPS,
-    model: str = "mini-wide",
+    model: str = "mini",
 ) -> Adapter:
     """Train an adapter on sentences with their tokens and on the glossary.
 

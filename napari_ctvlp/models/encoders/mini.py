@@ -27,7 +27,6 @@ from napari_ctvlp.models.store import unusable
 
 if TYPE_CHECKING:
     from napari_ctvlp.models.encoders.mini_adapter import Adapter
-    from napari_ctvlp.models.encoders.mini_early import EarlyPool
     from napari_ctvlp.models.encoders.mini_pool import Pool
     from napari_ctvlp.models.encoders.mini_text import ConceptHead
     from napari_ctvlp.models.encoders.mini_tower import Tower
@@ -56,7 +55,7 @@ class Mini:
     ----------
     card : ModelCard
     tower : Module
-    pool : Pool or EarlyPool
+    pool : Pool
     adapter : Adapter or None
         None where the head's file has none.
     head : ConceptHead
@@ -68,7 +67,7 @@ class Mini:
         self,
         card: ModelCard,
         tower: Tower,
-        pool: Pool | EarlyPool,
+        pool: Pool,
         adapter: Adapter | None,
         head: ConceptHead,
         text: Sentences,
@@ -198,14 +197,16 @@ class Mini:
         """
         import torch
 
+        from napari_ctvlp.models.encoders.mini_pool import organ_masks
+
         grid, rows = encoding.grids[0], []
-        masks = self.pool.masks(anatomy, grid.valid.shape, grid.affine)
+        masks = organ_masks(anatomy, grid.valid.shape, grid.affine)
         for number, organ in enumerate(self.pool.organs):
             why = _why_not(organ, encoding, anatomy)
             tokens = grid.tokens[masks[organ] & grid.valid].astype(np.float32)
             with torch.inference_mode():
                 own = torch.from_numpy(tokens).to(self.compute.device)
-                both = self.pool.compare(own, self.tower.logits(own), number, self.tower.table)
+                both = self.pool.compare(self.tower.logits(own), number)
             present, absent = (side.cpu().numpy() for side in both)
             for index, finding in enumerate(self.findings):
                 yes, no = float(present[index]), float(absent[index])
@@ -248,10 +249,12 @@ class Mini:
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         import torch
 
+        from napari_ctvlp.models.encoders.mini_pool import organ_masks
+
         vectors: dict[str, Array] = {}
         attention: dict[str, Array] = {}
         organs = self.pool.organs
-        masks = self.pool.masks(anatomy, body.shape, affine)
+        masks = organ_masks(anatomy, body.shape, affine)
         progress(0.97, "organs")
         for number, name in enumerate(organs):
             mask = masks[name] & body
@@ -292,23 +295,19 @@ def concept_names(card: ModelCard) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def load_image(
     path: Path, compute: Compute, count: int, findings: tuple[str, ...]
-) -> tuple[Tower, Pool | EarlyPool]:
-    """Read the image weights of ``count`` concepts; anything but the expected floats is refused.
-
-    The first weights have another pool.
-    """
+) -> tuple[Tower, Pool]:
+    """Read the image weights of ``count`` concepts; anything but the expected floats is refused."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from napari_ctvlp.models.encoders.mini_early import EarlyPool
     from napari_ctvlp.models.encoders.mini_pool import Pool
     from napari_ctvlp.models.encoders.mini_tower import Tower, channels_last
 
     try:
         state = {name: value.float() for name, value in load_file(path).items()}
         tower = Tower(count, detail=any(name.startswith("tower.detail.") for name in state))
-        pool = Pool(len(findings)) if "pool.focus" in state else EarlyPool(findings)
+        pool = Pool(len(findings))
         whole = torch.nn.ModuleDict({"tower": tower, "pool": pool})
         learned = {name: value for name, value in state.items() if name != "pool.level"}
         if not all(bool(value.isfinite().all()) for value in learned.values()):

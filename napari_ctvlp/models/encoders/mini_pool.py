@@ -39,49 +39,10 @@ MIDDLE_MM, LATERAL_MM, SKIN_MM = 60.0, 35.0, 16.0
 Mask = NDArray[np.bool_]
 
 
-class OrganQueries(nn.Module):
-    """One learned query per organ; follows fVLM's anatomy-wise contrast (Shui et al. 2025).
+class Pool(nn.Module):
+    """Organ vectors by one learned query each, and findings by organ.
 
-    Parameters
-    ----------
-    organs : tuple of str
-        In the order of the weights.
-
-    Attributes
-    ----------
-    query : Parameter, shape (organs, 64)
-    project : Parameter, shape (64, 64)
-        Brings pooled tokens beside the concept directions.
-    normal : Parameter, shape (organs, 64)
-        Direction of "nothing found here".
-    scale : Parameter, shape ()
-        Logarithm of the contrast's inverse temperature.
-    """
-
-    def __init__(self, organs: tuple[str, ...]) -> None:
-        super().__init__()
-        self.organs = organs
-        self.query = nn.Parameter(0.02 * torch.randn(len(organs), WIDTH))
-        self.project = nn.Parameter(torch.eye(WIDTH))
-        self.normal = nn.Parameter(torch.randn(len(organs), WIDTH))
-        self.scale = nn.Parameter(torch.tensor(2.0))
-
-    def attention(self, tokens: Tensor, organ: int) -> Tensor:
-        """Return weights over an organ's tokens, (n, 64) to (n,), summing to 1."""
-        return torch.softmax(tokens @ self.query[organ], dim=0)
-
-    def forward(self, tokens: Tensor, organ: int) -> Tensor:
-        """Return the organ's unit vector, (n, 64) to (64,)."""
-        pooled = self.attention(tokens, organ) @ tokens
-        return functional.normalize(pooled @ self.project, dim=0)
-
-    def absent(self) -> Tensor:
-        """Return the unit vectors of "nothing found", shape (organs, 64)."""
-        return functional.normalize(self.normal, dim=1)
-
-
-class Pool(OrganQueries):
-    """Organ vectors, and findings by organ.
+    The queries follow fVLM's anatomy-wise contrast (Shui et al. 2025).
 
     Parameters
     ----------
@@ -90,6 +51,15 @@ class Pool(OrganQueries):
 
     Attributes
     ----------
+    organs : tuple of str
+        In the order of the weights.
+    query : Parameter, shape (organs, 64)
+    project : Parameter, shape (64, 64)
+        Brings pooled tokens beside the concept directions.
+    normal : Parameter, shape (organs, 64)
+        Direction of "nothing found here".
+    scale : Parameter, shape ()
+        Logarithm of the contrast's inverse temperature.
     focus : Tensor, shape (findings,)
         How sharply a finding picks its tokens.
     level : Tensor, shape (organs, findings)
@@ -101,29 +71,38 @@ class Pool(OrganQueries):
     level: Tensor
 
     def __init__(self, findings: int) -> None:
-        super().__init__(ORGANS)
+        super().__init__()
+        self.organs = ORGANS
+        self.query = nn.Parameter(0.02 * torch.randn(len(ORGANS), WIDTH))
+        self.project = nn.Parameter(torch.eye(WIDTH))
+        self.normal = nn.Parameter(torch.randn(len(ORGANS), WIDTH))
+        self.scale = nn.Parameter(torch.tensor(2.0))
         self.register_buffer("focus", torch.ones(findings))
         self.register_buffer("level", torch.full((len(ORGANS), findings), float("nan")))
 
-    def compare(
-        self, tokens: Tensor, logits: Tensor, organ: int, table: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def attention(self, tokens: Tensor, organ: int) -> Tensor:
+        """Return weights over an organ's tokens, (n, 64) to (n,), summing to 1."""
+        return torch.softmax(tokens @ self.query[organ], dim=0)
+
+    def forward(self, tokens: Tensor, organ: int) -> Tensor:
+        """Return the organ's unit vector, (n, 64) to (64,)."""
+        seen = self.attention(tokens, organ) @ tokens
+        return functional.normalize(seen @ self.project, dim=0)
+
+    def absent(self) -> Tensor:
+        """Return the unit vectors of "nothing found", shape (organs, 64)."""
+        return functional.normalize(self.normal, dim=1)
+
+    def compare(self, logits: Tensor, organ: int) -> tuple[Tensor, Tensor]:
         """Return each finding's similarity to an organ and its level, shape (findings,) each.
 
         Parameters
         ----------
-        tokens, logits : Tensor, shapes (n, 64) and (n, concepts)
-            Of the organ; findings are the first concepts.
+        logits : Tensor, shape (n, concepts)
+            Of the organ's tokens; findings are the first concepts.
         organ : int
-        table : Tensor
-            Not used here; the first weights' pool needs it.
         """
         return pooled(logits[:, : len(self.focus)], self.focus), self.level[organ]
-
-    @staticmethod
-    def masks(anatomy: AnatomyMap, shape: tuple[int, ...], affine: Affine) -> dict[str, Mask]:
-        """Return where each anatomy is looked at; see :func:`organ_masks`."""
-        return organ_masks(anatomy, shape, affine)
 
 
 def pooled(logits: Tensor, focus: Tensor | float) -> Tensor:
@@ -142,23 +121,16 @@ def organ_masks(anatomy: AnatomyMap, shape: tuple[int, ...], affine: Affine) -> 
     the segmenter does not know are empty; regions may overlap.
     """
     found = regions(anatomy)
-    masks = {**chest_regions(found), "abdomen": _abdomen(found)}
+    masks = {**_chest(found), "abdomen": _abdomen(found)}
     for name, margin in MARGIN_MM.items():
         masks[name] = _grown(found, found.organ(name), margin)
-    return on_tokens(found, {name: masks[name] for name in ORGANS}, shape, affine)
-
-
-def on_tokens(
-    found: Regions, masks: dict[str, Mask], shape: tuple[int, ...], affine: Affine
-) -> dict[str, Mask]:
-    """Bring masks from the grid of the regions to the token grid, by the nearest voxel."""
     return {
-        name: resample(mask.astype(np.uint8), found.affine, shape, affine, order=0) > 0
-        for name, mask in masks.items()
+        name: resample(masks[name].astype(np.uint8), found.affine, shape, affine, order=0) > 0
+        for name in ORGANS
     }
 
 
-def chest_regions(found: Regions) -> dict[str, Mask]:
+def _chest(found: Regions) -> dict[str, Mask]:
     """Return lungs with the pleura of their side, and what lies between them."""
     side = found.across[None, None, :] - found.midline[:, None, None]
     thorax, lungs = found.thorax, found.organ("lung_left", "lung_right")
