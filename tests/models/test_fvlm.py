@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 
 import nibabel
@@ -248,15 +249,17 @@ def test_the_command_line_scores_and_grounds(chest, tmp_path):
     image = nibabel.Nifti1Image(np.ascontiguousarray(chest.hu), chest.affine)
     image.header.set_xyzt_units("mm")
     image.to_filename(tmp_path / "ct.nii.gz")
-    for words in (
-        ["score", "--out", "scores.csv"], ["ground", "effusion", "--maps", "cosine"]
+    scores, answer = tmp_path / "scores.csv", tmp_path / "answer.json"
+    for verb, *more in (
+        ("score", "--out", scores), ("ground", "effusion", "--maps", "cosine", "--json", answer)
     ):  # fmt: skip
-        paths = [str(tmp_path / word) if word.endswith(".csv") else word for word in words[1:]]
-        line = [words[0], str(tmp_path / "ct.nii.gz"), *paths, "--model", "fvlm"]
-        done = CliRunner().invoke(app, line)
+        line = [verb, tmp_path / "ct.nii.gz", *more, "--model", "fvlm"]
+        done = CliRunner().invoke(app, [str(word) for word in line])
         assert done.exit_code == 0, done.output
-    assert (tmp_path / "scores.csv").read_text().count("lung,") == 11
-    assert "window of the lung" in done.output
+    assert scores.read_text().count("lung,") == 11
+    found = json.loads(answer.read_text())
+    assert (found["kind"], found["organ"]) == ("cosine", "lung")
+    assert "window of the lung" in found["gate"]["words"]
 
 
 #: Label numbers of TotalSegmentator that the authors take for each of their organs.
