@@ -18,6 +18,7 @@ from napari_ctvlp.cli.parse import parse
 from napari_ctvlp.cli.sample import sample
 from napari_ctvlp.cli.score import score
 from napari_ctvlp.cli.segment import segment
+from napari_ctvlp.cli.session import session
 from napari_ctvlp.cli.train import train
 from napari_ctvlp.cli.view import view
 from napari_ctvlp.errors import CtvlpError, InputRefused
@@ -69,7 +70,7 @@ def main(
 
 #: The points after --at may begin with a minus sign.
 app.command(context_settings={"ignore_unknown_options": True})(inspect)
-for command in (view, segment, ground, score, parse, sample, doctor, evaluate):
+for command in (view, segment, ground, score, session, parse, sample, doctor, evaluate):
     app.command()(command)
 app.add_typer(train, name="train")
 app.add_typer(models, name="models")

@@ -19,6 +19,7 @@ from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.engine import cache, compute
+from napari_ctvlp.engine.aligning import align
 from napari_ctvlp.engine.jobs import part
 from napari_ctvlp.engine.masks import remeasure, surfaces
 from napari_ctvlp.engine.opening import open_scan
@@ -27,8 +28,8 @@ from napari_ctvlp.models import store
 from napari_ctvlp.models.protocol import Compute, Encoder, ModelCard, Progress, silent
 
 __all__ = [
-    "attention", "encode", "fetch_model", "ground", "import_model", "open_scan", "remeasure",
-    "score", "segment", "surfaces", "verify_model", "warm_up",
+    "align", "attention", "encode", "fetch_model", "ground", "import_model", "open_scan",
+    "remeasure", "score", "segment", "surfaces", "verify_model", "warm_up",
 ]  # fmt: skip
 
 #: Stage reported when a result came from the cache.
