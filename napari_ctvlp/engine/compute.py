@@ -32,7 +32,7 @@ def choose(device: str, model: ModelCard) -> Compute:
     OutOfResources
         If a device is asked for that this machine lacks.
     """
-    heavy = bool(model.weights or "bundle" in model.settings)
+    heavy = bool(model.weights or {"bundle", "package"} & set(model.settings))
     name = _present(device) if heavy and device != "cpu" else "cpu"
     precision = str(model.settings.get("precision", {}).get(name, "float32"))
     return Compute(name, precision, cpu_threads())

@@ -96,8 +96,9 @@ def load_segmenter(model_id: str) -> Segmenter:
     """Return a segmenter, ready to run; raises as :func:`load_encoder` does."""
     model = card(model_id)
     _expect_kind(model, "segmenter")
-    verify(model)
-    segmenter: Segmenter = _entry(model)()
+    where = verify(model)
+    entry = _entry(model)
+    segmenter: Segmenter = entry.load(model, where) if bundle(model) else entry()
     return segmenter
 
 
