@@ -21,6 +21,7 @@ from napari_ctvlp.core.encoding import Encoding, TextVector, TokenGrid
 from napari_ctvlp.core.findings import FindingsTable
 from napari_ctvlp.core.geometry import Affine, coarse_affine, in_order, to_ipl
 from napari_ctvlp.core.scan import AIR_HU, Scan
+from napari_ctvlp.models import store
 from napari_ctvlp.models.encoders import fvlm_prepare as prepare
 from napari_ctvlp.models.encoders.cells import moved, resized_affine
 from napari_ctvlp.models.encoders.framing import inside
@@ -157,13 +158,9 @@ class Fvlm:
             made, units[organ] = self._organ(scan, ready, organ, pairs, passes)
             grids += made
         grids.sort(key=lambda grid: grid.kind != "split")
-        return Encoding(
-            tuple(grids or nothing(scan, self.network.sizes.shared)),
-            units,
-            self.card.id,
-            "",
-            scan.digest,
-        )
+        told = tuple(grids or nothing(scan, self.network.sizes.shared))
+        weights = next(iter(store.digests(self.card).values()), "")
+        return Encoding(told, units, self.card.id, weights, scan.digest)
 
     def embed(self, phrases: Sequence[str]) -> list[TextVector]:
         """Bring phrases beside the tokens: positive minus negative prompt."""
