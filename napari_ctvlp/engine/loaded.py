@@ -42,6 +42,11 @@ def forget() -> None:
     _load.cache_clear()
 
 
+def forget_models() -> None:
+    """Drop loaded models only."""
+    _load.cache_clear()
+
+
 @lru_cache(maxsize=2)
 def _load(model: str, chosen: Compute, digest: str) -> Encoder:
     """Load an encoder; another ``digest`` means that its files have been replaced."""

@@ -17,6 +17,7 @@ from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.engine import cache, compute
 from napari_ctvlp.engine.aligning import align
+from napari_ctvlp.engine.fallback import run_somewhere
 from napari_ctvlp.engine.jobs import part
 from napari_ctvlp.engine.loaded import KEPT, loading
 from napari_ctvlp.engine.loaded import encoder as _encoder
@@ -77,9 +78,10 @@ def segment(
     card = store.card(segmenter)
 
     def run() -> AnatomyMap:
-        chosen = compute.choose(device, card)
-        compute.check_fits(scan.hu.size, card, chosen)
-        return store.load_segmenter(segmenter).segment(scan, compute=chosen, progress=progress)
+        def there(where: Compute, report: Progress) -> AnatomyMap:
+            return store.load_segmenter(segmenter).segment(scan, compute=where, progress=report)
+
+        return run_somewhere(scan, card, compute.choose(device, card), there, progress)
 
     return _kept(cache.key_of("anatomy", store.model_digest(card), scan.digest), run, progress)
 
@@ -127,9 +129,10 @@ def encode(
     start = 0.0 if anatomy else 0.5
 
     def run() -> Encoding:
-        compute.check_fits(scan.hu.size, card, chosen)
-        encoder = _encoder(model, chosen)
-        return encoder.encode(scan, found, progress=part(progress, start, 1.0))
+        def there(where: Compute, report: Progress) -> Encoding:
+            return _encoder(model, where).encode(scan, found, progress=report)
+
+        return run_somewhere(scan, card, chosen, there, part(progress, start, 1.0))
 
     return _kept(_encoding_key(card, chosen, scan, found), run, progress)
 
