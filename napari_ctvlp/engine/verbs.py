@@ -124,6 +124,7 @@ def encode(
     (83, 77, 90, 64)
     """
     card = store.card(model)
+    _expect_files(card)
     chosen = compute.choose(device, card)
     found = anatomy or segment(scan, device=device, progress=part(progress, 0.0, 0.5))
     start = 0.0 if anatomy else 0.5
@@ -292,11 +293,18 @@ def _looked_at(
     progress: Progress,
 ) -> tuple[AnatomyMap, Encoding]:
     """Return anatomy and encoding of a scan, computing what was left out."""
+    _expect_files(store.card(model))
     found = anatomy or segment(scan, device=device, progress=part(progress, 0.0, 0.4))
     tokens = encoding or encode(
         scan, found, model, device=device, progress=part(progress, 0.4, 0.9)
     )
     return found, tokens
+
+
+def _expect_files(card: ModelCard) -> None:
+    """Refuse a hosted model that cannot run before anything else is computed for it."""
+    if store.bundle(card):
+        store.verify(card)
 
 
 def _encoding_key(card: ModelCard, chosen: Compute, scan: Scan, anatomy: AnatomyMap) -> str:
