@@ -76,7 +76,8 @@ def ground(
     limits = settings.get("thresholds", {})
     verdict, reason = _verdict(phrase, chosen, limits, peak, neutral)
     margin = peak - float(limits.get("present", np.nan))
-    words = f"{chosen.words} {found.words}".strip()
+    note = str(settings.get("maps", {}).get("note", ""))
+    words = " ".join(part for part in (note, chosen.words, found.words) if part)
     return Heatmap(
         values=values,
         affine=grid.affine,
