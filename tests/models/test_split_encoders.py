@@ -237,6 +237,15 @@ def test_a_bright_block_stays_where_it_is(scan):
     assert np.abs(middle(ready.image, ready.affine) - there).max() < 0.5
 
 
+@pytest.mark.parametrize("model", ["ct_clip", "radar"])
+def test_voxels_without_a_number_are_air(model, scan):
+    hu = scan.hu.astype(np.float32)
+    hu[:4] = np.nan
+    encoding = store.load_encoder(model, Compute()).encode(replace(scan, hu=hu), drawn(scan))
+    assert all(np.isfinite(unit).all() for unit in encoding.organs.values())
+    assert all(np.isfinite(grid.tokens).all() for grid in encoding.grids)
+
+
 def test_windows_cover_a_volume_and_end_with_it():
     found = radar_windows.sliding((96, 300, 800))
     assert [one.start for one in found[:3]] == [(0, 0, 0), (0, 0, 288), (0, 0, 416)]

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import Encoding, TextVector
 from napari_ctvlp.core.findings import FindingsTable
-from napari_ctvlp.core.geometry import Affine, coarse_affine, in_order, spacing
+from napari_ctvlp.core.geometry import Affine, coarse_affine, spacing
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.models.encoders.cells import Level, moved, resized_affine, split_grid
+from napari_ctvlp.models.encoders.framing import oriented
 from napari_ctvlp.models.encoders.hosting import (
     Progressing,
     loaded,
@@ -93,9 +94,9 @@ class CtClip:
         import torch
 
         sizes = self.network.sizes
-        view, affine = in_order(scan.hu, scan.affine, ORDER)
         progress(0.02, "resampling")
-        image, affine = prepared(view, affine, sizes.image)
+        turned = oriented(scan, ORDER)
+        image, affine = prepared(turned.image, turned.affine, sizes.image)
         tick = Progressing(progress, 0.1, 0.95, sizes.spatial + sizes.temporal)
         with torch.inference_mode():
             volume = torch.from_numpy(image)[None, None].to(self.compute.device)
