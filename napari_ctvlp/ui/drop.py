@@ -9,7 +9,8 @@ from qtpy.QtCore import QEvent, QObject
 from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QWidget
 
-from napari_ctvlp.ui.contributions import SUFFIXES
+from napari_ctvlp.io.dicom.headers import is_dicom
+from napari_ctvlp.io.survey import IMAGE_NAMES
 
 
 class Drops(QObject):
@@ -44,6 +45,4 @@ class Drops(QObject):
 
 def ours(path: Path) -> bool:
     """Return whether a path may hold CTs: a folder, or a file by its name or first bytes."""
-    from napari_ctvlp.io.dicom.headers import is_dicom
-
-    return path.is_dir() or path.name.lower().endswith(SUFFIXES) or is_dicom(path)
+    return path.is_dir() or path.name.lower().endswith(IMAGE_NAMES) or is_dicom(path)

@@ -10,7 +10,6 @@ from qtpy.QtCore import QRect, Qt
 from qtpy.QtGui import QColor, QFont, QImage, QPainter
 
 from napari_ctvlp.errors import InputRefused
-from napari_ctvlp.ui.docks.run import RESEARCH_USE
 from napari_ctvlp.ui.layers import heat_state, noun_of
 from napari_ctvlp.ui.palette import organ_colour, organ_title
 from napari_ctvlp.ui.room import Room
@@ -20,8 +19,8 @@ _LINE, _WIDE, _BAR = 20, 330, 14
 _MOST_ORGANS = 24
 
 
-def save_screenshot(path: Path, room: Room) -> None:
-    """Write the main view with a legend beside it as PNG.
+def save_screenshot(path: Path, room: Room, note: str) -> None:
+    """Write the main view with a legend beside it, and a note under it, as PNG.
 
     Raises
     ------
@@ -37,7 +36,9 @@ def save_screenshot(path: Path, room: Room) -> None:
     painter = QPainter(image)
     painter.drawImage(0, 0, picture)
     painter.setFont(QFont("sans-serif", 9))
-    _Legend(painter, columns + 12).draw(room)
+    legend = _Legend(painter, columns + 12)
+    legend.draw(room)
+    legend.text(note)
     painter.end()
     if not image.save(str(path)):
         raise InputRefused(
@@ -70,7 +71,6 @@ class _Legend:
             self.organ(name)
         if len(names) > _MOST_ORGANS:
             self.text(f"and {len(names) - _MOST_ORGANS} more organs")
-        self.text(RESEARCH_USE)
 
     def text(self, words: str) -> None:
         """Write words, as many lines as they need."""

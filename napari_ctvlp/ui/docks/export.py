@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton, QWidget
 from napari_ctvlp.errors import CtvlpError, InputRefused
 from napari_ctvlp.ui.docks.bar import JobBar
 from napari_ctvlp.ui.docks.panel import column, row
+from napari_ctvlp.ui.docks.run import RESEARCH_USE
 from napari_ctvlp.ui.files import FileWork, Job
 from napari_ctvlp.ui.legend import save_screenshot
 from napari_ctvlp.ui.looks import shown_now
@@ -77,7 +78,7 @@ class ExportDock(QWidget):
             if study is None or (needed and getattr(study, needed) is None):
                 raise _missing(needed or "an open CT")
             if kind == "Picture with legend":
-                save_screenshot(path, self.room)
+                save_screenshot(path, self.room, RESEARCH_USE)
                 self._end(f"Saved {path.name}.")
                 return
             self.bar.setVisible(True)
