@@ -118,6 +118,7 @@ class Notebook(QObject):
         self.images, self.asked = [], {}
         if study is not None:
             study.heatmap_changed.connect(self._answered)
+            self._answered(study.heatmap)
         self.changed.emit()
 
     def _asked(self, text: str, gate: bool) -> None:

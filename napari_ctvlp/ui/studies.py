@@ -19,6 +19,7 @@ from napari_ctvlp.io.result import Progress
 from napari_ctvlp.io.survey import Item, Survey, survey
 from napari_ctvlp.ui.files import FileWork, Job
 from napari_ctvlp.ui.layers import ct_arguments
+from napari_ctvlp.ui.notebook import notebook_of
 from napari_ctvlp.ui.room import Room
 
 _OVERLAY = "ctvlp provisional"
@@ -49,6 +50,7 @@ class Studies(QObject):
         self.room = room
         self.survey: Survey | None = None
         self.work = FileWork()
+        notebook_of(room)  # remembers what is asked from the first phrase on
         self._then = "surveyed"
         self._preview: Layer | None = None
         self.work.shown.connect(self._show_preview)

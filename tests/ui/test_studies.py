@@ -276,6 +276,7 @@ def test_a_session_shows_the_same_picture_with_the_same_numbers(
     wait(lambda: panel.state.text().startswith("Saved"), 60)
     content = json.loads((tmp_path / "session.json").read_text(encoding="utf-8"))
     assert content["compute"]["threads"] >= 1
+    assert [row["verdict"] for row in content["results"]] == [session.study.heatmap.verdict]
     room.viewer.layers.clear()
     assert session.study is None
     ended = []
