@@ -15,9 +15,11 @@ from napari_ctvlp.cli.ground import ground
 from napari_ctvlp.cli.inspect import inspect
 from napari_ctvlp.cli.models import models
 from napari_ctvlp.cli.parse import parse
+from napari_ctvlp.cli.radiograph import radiograph
 from napari_ctvlp.cli.sample import sample
 from napari_ctvlp.cli.score import score
 from napari_ctvlp.cli.segment import segment
+from napari_ctvlp.cli.session import session
 from napari_ctvlp.cli.train import train
 from napari_ctvlp.cli.view import view
 from napari_ctvlp.errors import CtvlpError, InputRefused
@@ -69,7 +71,9 @@ def main(
 
 #: The points after --at may begin with a minus sign.
 app.command(context_settings={"ignore_unknown_options": True})(inspect)
-for command in (view, segment, ground, score, parse, sample, doctor, evaluate):
+for command in (
+    view, segment, ground, score, radiograph, session, parse, sample, doctor, evaluate,
+):  # fmt: skip
     app.command()(command)
 app.add_typer(train, name="train")
 app.add_typer(models, name="models")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
+from napari_ctvlp.core.segments import organ_of
 from napari_ctvlp.core.vocabulary import places
 
 _SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
@@ -35,7 +36,9 @@ def organ_named(label: str, codes: Iterable[str] = ()) -> str:
     for code in codes:
         if code in _by_code():
             return _by_code()[code]
-    words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower())
+    if organ_of(label.strip()):
+        return organ_of(label.strip())
+    words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower())
     plain = " ".join(words)
     if plain in _by_words():
         return _by_words()[plain]

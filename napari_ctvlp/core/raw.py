@@ -16,11 +16,14 @@ from napari_ctvlp.core import grounding
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import Encoding, TextVector, TokenGrid
 from napari_ctvlp.core.gating import is_foreign
+from napari_ctvlp.core.geometry import coarse_affine, spacing
 from napari_ctvlp.core.heatmap import Background, Gate, Heatmap, Verdict
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.routing import Route, route
 
 Mask = NDArray[np.bool_]
+#: Cells are looked at in parts of at most so many mm when they are gated.
+_PART_MM = 8.0
 _UNITS = {"cosine": "highest cosine", "split": "largest part of the score"}
 
 
@@ -67,14 +70,14 @@ def ground(
         )  # fmt: skip
     grid = chosen.grid
     values = grounding.similarity(grid, vector)
-    found, allowed = grounding.gate(phrase, anatomy, grid.valid.shape, grid.affine, gate_applied)
-    allowed = allowed & grid.valid
+    found, allowed = _gate(phrase, anatomy, grid, gate_applied)
     peak = float(values[allowed].max()) if allowed.any() else float("nan")
     neutral = _background(grid, background, allowed, peak)
     limits = settings.get("thresholds", {})
     verdict, reason = _verdict(phrase, chosen, limits, peak, neutral)
     margin = peak - float(limits.get("present", np.nan))
-    words = f"{chosen.words} {found.words}".strip()
+    note = str(settings.get("maps", {}).get("note", ""))
+    words = " ".join(part for part in (note, chosen.words, found.words) if part)
     return Heatmap(
         values=values,
         affine=grid.affine,
@@ -91,6 +94,20 @@ def ground(
         organ=chosen.organ,
         score=_score(encoding, grid, values, vector),
     )
+
+
+def _gate(phrase: Phrase, anatomy: AnatomyMap, grid: TokenGrid, applied: bool) -> tuple[Gate, Mask]:
+    """Return the gate; a cell may be searched when any part of it may.
+
+    Cells of hosted encoders are larger than some organs, so their centres alone would miss them.
+    """
+    parts = np.ceil(spacing(grid.affine) / _PART_MM).astype(int)
+    shape = tuple(int(n) for n in np.array(grid.valid.shape) * parts)
+    found, fine = grounding.gate(
+        phrase, anatomy, shape, coarse_affine(grid.affine, 1 / parts), applied
+    )
+    blocks = [n for pair in zip(grid.valid.shape, parts.tolist(), strict=True) for n in pair]
+    return found, fine.reshape(blocks).any(axis=(1, 3, 5)) & grid.valid
 
 
 def _score(

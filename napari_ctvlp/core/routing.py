@@ -4,6 +4,7 @@ What a model's card may set::
 
     [settings.maps]
     default = "split"             # kind of map where the user chooses none
+    note = "An attribution: ..."  # what every answer says of the model's maps
 
     [settings.organs]             # the model's organs, as house names
     lung = ["lung_left", "lung_right"]

@@ -32,7 +32,7 @@ def choose(device: str, model: ModelCard) -> Compute:
     OutOfResources
         If a device is asked for that this machine lacks.
     """
-    heavy = bool(model.weights or "bundle" in model.settings)
+    heavy = bool(model.weights or {"bundle", "package"} & set(model.settings))
     name = _present(device) if heavy and device != "cpu" else "cpu"
     precision = str(model.settings.get("precision", {}).get(name, "float32"))
     return Compute(name, precision, cpu_threads())
@@ -64,14 +64,24 @@ def limit_threads(compute: Compute) -> None:
         torch.set_num_threads(compute.threads)
 
 
-def estimate_bytes(voxels: int, model: ModelCard) -> int:
-    """Estimate the memory in bytes that a run needs, from its card's ``settings.memory``."""
+def estimate_bytes(voxels: int, model: ModelCard, ml: float = 0.0) -> int:
+    """Estimate the memory in bytes that a run needs, from its card's ``settings.memory``.
+
+    Parameters
+    ----------
+    voxels : int
+        Of the scan.
+    model : ModelCard
+    ml : float
+        Volume of the scan, for models with a grid of their own (``kb_per_ml``).
+    """
     memory = model.settings.get("memory", {})
     base = int(memory.get("base_mb", _DEFAULT_BASE_MB)) * 2**20
-    return base + voxels * int(memory.get("bytes_per_voxel", _DEFAULT_BYTES_PER_VOXEL))
+    own = int(ml * float(memory.get("kb_per_ml", 0.0)) * 2**10)
+    return base + own + voxels * int(memory.get("bytes_per_voxel", _DEFAULT_BYTES_PER_VOXEL))
 
 
-def check_fits(voxels: int, model: ModelCard, compute: Compute) -> None:
+def check_fits(voxels: int, model: ModelCard, compute: Compute, ml: float = 0.0) -> None:
     """Refuse a run that would not fit, before it starts.
 
     Raises
@@ -79,7 +89,7 @@ def check_fits(voxels: int, model: ModelCard, compute: Compute) -> None:
     OutOfResources
         If the estimate exceeds the memory that is free on the device.
     """
-    needed, free = estimate_bytes(voxels, model), free_bytes(compute.device)
+    needed, free = estimate_bytes(voxels, model, ml), free_bytes(compute.device)
     if needed > free:
         raise OutOfResources(
             "memory",

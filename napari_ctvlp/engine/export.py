@@ -61,7 +61,8 @@ def heatmap_stats(heatmap: Heatmap, scan: Scan) -> dict[str, Plain]:
     -------
     dict
         ``peak_ras_mm`` in RAS mm (null when nothing may be searched), ``peak``, ``verdict``,
-        ``reason``, ``margin``, ``gate``, ``shares``, ``background``, the parsed ``phrase``,
+        ``reason``, ``margin``, ``kind`` of value, the model's ``organ``, ``score``, ``gate``,
+        ``shares``, ``background``, the parsed ``phrase``,
         ``model`` with its weights' SHA-256, and the ``scan`` digest.
     """
     card = store.card(heatmap.model)
@@ -71,6 +72,9 @@ def heatmap_stats(heatmap: Heatmap, scan: Scan) -> dict[str, Plain]:
         "verdict": heatmap.verdict,
         "reason": heatmap.reason,
         "margin": heatmap.margin,
+        "kind": heatmap.kind,
+        "organ": heatmap.organ,
+        "score": heatmap.score,
         "gate": heatmap.gate,
         "shares": heatmap.shares,
         "background": heatmap.background,

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ctvlp.core.anatomy import AnatomyMap, anatomy_from_labels
-from napari_ctvlp.core.geometry import resample, spacing, to_ipl
+from napari_ctvlp.core.geometry import resample, to_ipl, transform
 from napari_ctvlp.core.naming import organ_named
 from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.core.segments import names_in_order, organ_of
 from napari_ctvlp.io.drawn import Drawn, read_drawn
 from napari_ctvlp.io.result import Notes, Progress, refused, safe_text, silent
 
@@ -31,7 +32,8 @@ def open_anatomy(
     Parameters
     ----------
     path : Path or str
-        DICOM SEG, RTSTRUCT, or a label map in NIfTI, NRRD or MetaImage.
+        DICOM SEG, RTSTRUCT, a label map in NIfTI, NRRD or MetaImage, or a folder of NIfTI masks
+        that are called after what they show (as TotalSegmentator writes both).
     scan : Scan
         The CT it belongs to; structures are placed on it by world coordinates.
     names : mapping, optional
@@ -72,21 +74,33 @@ def open_anatomy(
     )
 
 
+def numbered(program: str) -> dict[str, str]:
+    """Return the ``names`` of :func:`open_anatomy` for a file that only numbers its labels.
+
+    Parameters
+    ----------
+    program : {"totalsegmentator", "wholebody"}
+        Whose numbering: TotalSegmentator 2 (task total), or the MONAI bundle and
+        TotalSegmentator 1.
+    """
+    rows = enumerate(names_in_order(program), start=1)
+    return {f"label {number}": organ_of(name) for number, name in rows}
+
+
 def _on_scan(drawn: Drawn, scan: Scan, notes: Notes) -> NDArray[np.bool_]:
-    """Bring a mask to the scan's grid: the same grid as it is, any other by nearest voxel."""
+    """Bring a mask to the scan's grid: the same lattice as it is, any other by nearest voxel."""
     view, affine = to_ipl(drawn.mask, drawn.affine)
-    if view.shape == scan.shape and _close(affine, scan):
+    step = np.linalg.inv(scan.affine) @ affine
+    ends = np.array([(0, 0, 0), np.array(view.shape) - 1], dtype=float)
+    moved = transform(step, ends) - ends
+    if np.abs(moved - np.rint(moved[0])).max() > _SAME_SHARE:
+        notes.note(
+            "other-grid", "It was drawn on another grid and moved to the scan's nearest voxels."
+        )
+    elif view.shape == scan.shape and not np.rint(moved).any():
         return np.ascontiguousarray(view)
-    notes.note("other-grid", "It was drawn on another grid and moved to the scan's nearest voxels.")
-    moved = resample(view.astype(np.uint8), affine, scan.shape, scan.affine, order=0)
-    return moved.astype(bool)
-
-
-def _close(affine: NDArray[np.float64], scan: Scan) -> bool:
-    """Whether two IPL grids are the same but for rounding."""
-    ends = np.array([(0, 0, 0), np.array(scan.shape) - 1], dtype=float)
-    moved = np.abs(ends @ (affine - scan.affine)[:3, :3].T + (affine - scan.affine)[:3, 3])
-    return bool((moved < _SAME_SHARE * spacing(scan.affine).min()).all())
+    out = resample(view.astype(np.uint8), affine, scan.shape, scan.affine, order=0)
+    return out.astype(bool)
 
 
 def _one_map(

@@ -7,10 +7,7 @@ reported with the progress stage ``"kept result"``.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeVar
 
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import AttentionMaps, Encoding, TextVector
@@ -19,22 +16,25 @@ from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.engine import cache, compute
+from napari_ctvlp.engine.aligning import align
+from napari_ctvlp.engine.fallback import run_somewhere
 from napari_ctvlp.engine.jobs import part
+from napari_ctvlp.engine.loaded import KEPT, loading
+from napari_ctvlp.engine.loaded import encoder as _encoder
+from napari_ctvlp.engine.loaded import forget as _forget
+from napari_ctvlp.engine.loaded import kept as _kept
 from napari_ctvlp.engine.masks import remeasure, surfaces
 from napari_ctvlp.engine.opening import open_scan
+from napari_ctvlp.engine.radiographs import ground_radiograph, open_radiograph
 from napari_ctvlp.engine.weights import fetch_model, import_model, verify_model
 from napari_ctvlp.models import store
-from napari_ctvlp.models.protocol import Compute, Encoder, ModelCard, Progress, silent
+from napari_ctvlp.models.protocol import Compute, ModelCard, Progress, silent
 
 __all__ = [
-    "attention", "encode", "fetch_model", "ground", "import_model", "open_scan", "remeasure",
-    "score", "segment", "surfaces", "verify_model", "warm_up",
+    "KEPT", "align", "attention", "encode", "fetch_model", "ground", "ground_radiograph",
+    "import_model", "open_radiograph", "open_scan", "remeasure", "score", "segment", "surfaces",
+    "verify_model", "warm_up",
 ]  # fmt: skip
-
-#: Stage reported when a result came from the cache.
-KEPT = "kept result"
-Noun = TypeVar("Noun")
-_loading = threading.RLock()
 
 
 def segment(
@@ -78,9 +78,10 @@ def segment(
     card = store.card(segmenter)
 
     def run() -> AnatomyMap:
-        chosen = compute.choose(device, card)
-        compute.check_fits(scan.hu.size, card, chosen)
-        return store.load_segmenter(segmenter).segment(scan, compute=chosen, progress=progress)
+        def there(where: Compute, report: Progress) -> AnatomyMap:
+            return store.load_segmenter(segmenter).segment(scan, compute=where, progress=report)
+
+        return run_somewhere(scan, card, compute.choose(device, card), there, progress)
 
     return _kept(cache.key_of("anatomy", store.model_digest(card), scan.digest), run, progress)
 
@@ -123,14 +124,16 @@ def encode(
     (83, 77, 90, 64)
     """
     card = store.card(model)
+    _expect_files(card)
     chosen = compute.choose(device, card)
     found = anatomy or segment(scan, device=device, progress=part(progress, 0.0, 0.5))
     start = 0.0 if anatomy else 0.5
 
     def run() -> Encoding:
-        compute.check_fits(scan.hu.size, card, chosen)
-        encoder = _encoder(model, chosen)
-        return encoder.encode(scan, found, progress=part(progress, start, 1.0))
+        def there(where: Compute, report: Progress) -> Encoding:
+            return _encoder(model, where).encode(scan, found, progress=report)
+
+        return run_somewhere(scan, card, chosen, there, part(progress, start, 1.0))
 
     return _kept(_encoding_key(card, chosen, scan, found), run, progress)
 
@@ -277,8 +280,7 @@ def warm_up(model: str = "mini", device: str = "auto") -> None:
 
 def forget() -> None:
     """Drop loaded models and what is kept in memory; the disk stays."""
-    cache.forget_memory()
-    _load.cache_clear()
+    _forget()
     _embed_neutral.cache_clear()
 
 
@@ -291,6 +293,7 @@ def _looked_at(
     progress: Progress,
 ) -> tuple[AnatomyMap, Encoding]:
     """Return anatomy and encoding of a scan, computing what was left out."""
+    _expect_files(store.card(model))
     found = anatomy or segment(scan, device=device, progress=part(progress, 0.0, 0.4))
     tokens = encoding or encode(
         scan, found, model, device=device, progress=part(progress, 0.4, 0.9)
@@ -298,15 +301,10 @@ def _looked_at(
     return found, tokens
 
 
-def _kept(key: str, run: Callable[[], Noun], progress: Progress) -> Noun:
-    """Return the kept result, or run and keep it."""
-    kept: Noun | None = cache.load(key)
-    if kept is not None:
-        progress(1.0, KEPT)
-        return kept
-    result = run()
-    cache.save(key, result)
-    return result
+def _expect_files(card: ModelCard) -> None:
+    """Refuse a hosted model that cannot run before anything else is computed for it."""
+    if store.bundle(card):
+        store.verify(card)
 
 
 def _encoding_key(card: ModelCard, chosen: Compute, scan: Scan, anatomy: AnatomyMap) -> str:
@@ -314,23 +312,10 @@ def _encoding_key(card: ModelCard, chosen: Compute, scan: Scan, anatomy: Anatomy
     return cache.key_of("encoding", store.model_digest(card), where, scan.digest, anatomy.content)
 
 
-def _encoder(model: str, chosen: Compute) -> Encoder:
-    """Return a loaded encoder; loading happens once, in whichever thread comes first."""
-    with _loading:
-        compute.limit_threads(chosen)
-        return _load(model, chosen, store.model_digest(store.card(model)))
-
-
 def _neutral(model: str, chosen: Compute) -> tuple[TextVector, ...]:
     """Return the card's neutral phrases beside the tokens, embedded once."""
-    with _loading:
+    with loading:
         return _embed_neutral(model, chosen)
-
-
-@lru_cache(maxsize=2)
-def _load(model: str, chosen: Compute, digest: str) -> Encoder:
-    """Load an encoder; another ``digest`` means that its files have been replaced."""
-    return store.load_encoder(model, chosen)
 
 
 @lru_cache(maxsize=2)

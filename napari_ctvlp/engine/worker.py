@@ -27,8 +27,9 @@ from napari_ctvlp.errors import CtvlpError, JobCancelled, OutOfResources, Worker
 
 #: What a client may ask for, by name.
 VERBS = (
+    "open_radiograph", "ground_radiograph",
     "open_scan", "segment", "encode", "ground", "score", "attention", "surfaces", "remeasure",
-    "fetch_model", "import_model", "verify_model",
+    "fetch_model", "import_model", "verify_model", "align",
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from napari_ctvlp.io.stream import judged
 
 #: A label map with more values than this is an image.
 _MOST_LABELS = 1000
+#: A row of a Caret label table, and how many characters of a table are read.
+_LABEL = re.compile(r'<Label Key="(\d{1,6})"[^>]*>\s*<!\[CDATA\[([^\]]{1,200})\]\]>')
+_LONGEST_TABLE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Drawn:
 
 
 def read_drawn(path: Path, source: Source, notes: Notes) -> Iterator[Drawn]:
-    """Yield every structure of a DICOM SEG, an RTSTRUCT or a label map.
+    """Yield every structure of a DICOM SEG, an RTSTRUCT, a label map or a folder of masks.
 
     Parameters
     ----------
@@ -64,6 +68,10 @@ def read_drawn(path: Path, source: Source, notes: Notes) -> Iterator[Drawn]:
         ``reference-mismatch`` when it belongs to another patient or another frame of
         reference; ``not-a-segmentation`` for anything else.
     """
+    masks = sorted(path.glob("*.nii*")) if path.is_dir() else []
+    if masks:
+        yield from _masks(masks)
+        return
     if not is_dicom(path):
         yield from _label_map(path, notes)
         return
@@ -132,10 +140,21 @@ def _label_map(path: Path, notes: Notes) -> Iterator[Drawn]:
         yield Drawn(names.get(number, f"label {number}"), (), data == value, volume.affine)
 
 
+def _masks(paths: list[Path]) -> Iterator[Drawn]:
+    """Yield masks that are called after what they show; an empty one shows nothing."""
+    for path in paths:
+        (volume,) = read_path(path).volumes
+        if volume.data.ndim != 3 or volume.data.max(initial=0) > 1 or volume.data.min() < 0:
+            raise _no_segmentation(path.name)
+        if volume.data.any():
+            yield Drawn(safe_text(_stem(path)), (), volume.data > 0, volume.affine)
+
+
 def _names(path: Path, segments: tuple[dict[str, Any], ...]) -> Mapping[int, str]:
     """Names from the file itself, else from a JSON file beside it."""
     stated = {int(row["number"]): str(row["name"]) for row in segments if "number" in row}
     beside = path.with_name(f"{_stem(path)}.json")
+    stated = stated or _caret_names(path)
     if stated or not beside.is_file() or beside.stat().st_size > 1 << 20:
         return stated
     try:
@@ -148,6 +167,22 @@ def _names(path: Path, segments: tuple[dict[str, Any], ...]) -> Mapping[int, str
             f"{beside.name} is none ({type(error).__name__}).",
             "Correct or remove it.",
         ) from None
+
+
+def _caret_names(path: Path) -> dict[int, str]:
+    """Names from the Caret extension of a NIfTI header, which TotalSegmentator writes."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return {}
+    import nibabel
+
+    found: dict[int, str] = {}
+    header: Any = nibabel.load(path).header
+    for extension in header.extensions:
+        content = extension.get_content()
+        text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
+        for number, name in _LABEL.findall(text[:_LONGEST_TABLE]):
+            found[int(number)] = safe_text(name)
+    return found
 
 
 def _stem(path: Path) -> str:

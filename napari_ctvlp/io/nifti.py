@@ -79,6 +79,28 @@ def save_on_source(path: Path | str, array: NDArray[Any], scan: Scan) -> None:
     InputRefused
         ``bad-dim`` when the array is not on the scan's grid.
     """
+    _write(Path(path), on_source(array, scan), scan.source.affine)
+
+
+def on_source(array: NDArray[Any], scan: Scan) -> NDArray[Any]:
+    """Bring an array on the scan's grid to the grid its files store.
+
+    Parameters
+    ----------
+    array : ndarray, shape (i, p, l)
+        Whole numbers go by nearest neighbour where the scan was resampled, floating point by
+        linear interpolation.
+    scan : Scan
+
+    Returns
+    -------
+    ndarray, shape ``scan.source.shape``
+
+    Raises
+    ------
+    InputRefused
+        ``bad-dim`` when the array is not on the scan's grid.
+    """
     if array.shape != scan.shape:
         raise refused(
             "bad-dim",
@@ -87,20 +109,18 @@ def save_on_source(path: Path | str, array: NDArray[Any], scan: Scan) -> None:
             "Bring it to the scan's grid first.",
         )
     source = scan.source
-    if source.resampled:
-        whole = array.dtype.kind in "iub"
-        plain = array.astype(np.uint8) if array.dtype == bool else array
-        stored = resample(
-            np.ascontiguousarray(plain),
-            scan.affine,
-            source.shape,
-            source.affine,
-            order=0 if whole else 1,
-            fill=0.0 if whole else float("nan"),
-        )
-    else:
-        stored = from_ipl(array, source.affine)
-    _write(Path(path), stored, source.affine)
+    if not source.resampled:
+        return from_ipl(array, source.affine)
+    whole = array.dtype.kind in "iub"
+    plain = array.astype(np.uint8) if array.dtype == bool else array
+    return resample(
+        np.ascontiguousarray(plain),
+        scan.affine,
+        source.shape,
+        source.affine,
+        order=0 if whole else 1,
+        fill=0.0 if whole else float("nan"),
+    )
 
 
 def save_ipl(path: Path | str, array: NDArray[Any], affine: Affine) -> None:

@@ -27,9 +27,11 @@ def judged(path: Path) -> Iterator[None]:
     """Turn whatever a parser raises on hostile bytes into a refusal that names the file."""
     try:
         yield
-    except (CtvlpError, OSError, MemoryError):
+    except (CtvlpError, MemoryError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's, not the parser's
         raise corrupt(path, f"{type(error).__name__} while it was read") from error
 
 

@@ -16,7 +16,8 @@ from napari_ctvlp.io.result import Notes, Progress, refused, safe_text, silent
 
 __all__ = ["Item", "PatientItems", "StudyItems", "Survey", "survey"]
 
-_IMAGE_NAMES = (".nii", ".nii.gz", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd")
+#: Ends of the names of single image files.
+IMAGE_NAMES = (".nii", ".nii.gz", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
 _TITLES = {"nifti": "NIfTI", "nrrd": "NRRD", "metaimage": "MetaImage"}
 
 
@@ -94,7 +95,8 @@ def _part(progress: Progress, number: int, count: int) -> Progress:
 def _files(paths: Sequence[Path]) -> Iterator[Item]:
     """Yield an item for each image file that is not DICOM."""
     for path in paths:
-        if not path.name.lower().endswith(_IMAGE_NAMES):
+        pair = path.suffix == ".img" and path.with_suffix(".hdr").is_file()
+        if pair or not path.name.lower().endswith(IMAGE_NAMES):
             continue
         try:
             kind = file_kind(path)

@@ -34,11 +34,14 @@ class Compute:
         ``"float32"`` or ``"bfloat16"``.
     threads : int
         CPU threads.
+    tiles : float
+        Share of a model's usual tile size; below 1 after memory ran out.
     """
 
     device: str = "cpu"
     precision: str = "float32"
     threads: int = 1
+    tiles: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -86,3 +86,9 @@ def plain_viewer(viewer: Any) -> ViewerModel:
     """Take the viewer out of the proxy that napari hands to plugins (seen in 0.9.2)."""
     bare: ViewerModel = getattr(viewer, "__wrapped__", viewer)
     return bare
+
+
+def drop_target(viewer: ViewerModel) -> QWidget | None:
+    """Return the widget that files are dropped on (private name seen in 0.9.2 and 0.10.0rc1)."""
+    target: QWidget | None = getattr(getattr(viewer, "window", None), "_qt_viewer", None)
+    return target

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QWidget
 
 if TYPE_CHECKING:
     from napari_ctvlp.core.scan import Scan
+    from napari_ctvlp.ui.docks.radiograph import RadiographDock
 
 LayerData = tuple[Any, dict[str, Any], str]
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
@@ -94,6 +95,30 @@ def findings_dock() -> QWidget:
 def views_dock() -> QWidget:
     """Return the linked coronal and sagittal views."""
     return _dock("Views")
+
+
+def open_radiograph() -> None:
+    """Ask for a radiograph; beside a CT it gets a window of its own."""
+    import napari
+
+    viewer = _viewer()
+    if viewer.layers:
+        viewer = napari.Viewer(title="Radiograph")
+    dock = _radiograph(viewer)
+    viewer.window.add_dock_widget(dock, name="Radiograph", area="right")
+    dock.open_button.click()
+
+
+def radiograph_dock() -> QWidget:
+    """Return the dock that opens a radiograph and searches it for a phrase."""
+    return _radiograph(_viewer())
+
+
+def _radiograph(viewer: Any) -> RadiographDock:
+    from napari_ctvlp.ui.docks.radiograph import RadiographDock
+    from napari_ctvlp.ui.jobs import shared_bridge
+
+    return RadiographDock(viewer, shared_bridge())
 
 
 def _dock(title: str) -> QWidget:

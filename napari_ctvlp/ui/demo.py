@@ -161,8 +161,8 @@ def _manifest(
             "segmenter": anatomy.source if anatomy else "",
         },
         "input": {
-            "ct": ct,
-            "files": [path.name for path in study.scan.source.files],
+            "ct": ct if ct == "sample" else "a file or folder of the user's",
+            "files": len(study.scan.source.files),
             "first_file_sha256": _sha256(study.scan.source.files[:1]),
         },
         "parameters": asdict(window.room.session.run),

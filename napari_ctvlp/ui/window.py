@@ -16,6 +16,7 @@ from napari_ctvlp.core.resources import sample_folder
 from napari_ctvlp.errors import CtvlpError, WorkerFailed
 from napari_ctvlp.ui.arrange import lay_out
 from napari_ctvlp.ui.room import Room, room_of
+from napari_ctvlp.ui.studies import studies_of
 
 #: Largest first size of the window, in pixels.
 WIDTH, HEIGHT = 1920, 1160
@@ -57,7 +58,7 @@ def ct_path(name: str) -> Path:
 def view(name: str) -> None:
     """Open a CT in the reading room and leave the window to the user."""
     window = open_window()
-    window.room.open_path(ct_path(name))
+    studies_of(window.room).look([ct_path(name)])
     napari.run()
 
 

@@ -11,6 +11,8 @@ from napari_ctvlp.models import store
 def own_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("CTVLP_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("CTVLP_OFFLINE", "1")
+    monkeypatch.setenv("CTVLP_SWITCHED_OFFLINE", "")  # given back after the test
+    monkeypatch.delenv("CTVLP_SWITCHED_OFFLINE")
 
 
 def test_the_list_names_every_card_and_its_state(ctvlp):
@@ -52,7 +54,6 @@ def test_the_switch(ctvlp, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.delenv("HF_HUB_OFFLINE")
     assert ctvlp("models", "offline", "on").exit_code == 0
-    monkeypatch.delenv("HF_HUB_OFFLINE")
     assert store.offline()
     assert ctvlp("models", "offline", "off").exit_code == 0
     assert not store.offline()

@@ -3,9 +3,10 @@
 import dataclasses
 import hashlib
 import http.server
-import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 
 import huggingface_hub.constants  # noqa: F401 - reads HF_ENDPOINT once, before a test sets it
@@ -28,6 +29,8 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("CTVLP_MODELS", str(tmp_path / "models"))
     monkeypatch.delenv("CTVLP_OFFLINE", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("CTVLP_SWITCHED_OFFLINE", "")  # given back after the test
+    monkeypatch.delenv("CTVLP_SWITCHED_OFFLINE")
     return tmp_path / "models"
 
 
@@ -270,25 +273,32 @@ def test_without_a_network_the_message_says_what_to_do(no_network):
     assert str(store.folder_of(card())) in caught.value.advice
 
 
-@pytest.mark.parametrize("way", ["environment", "switch"])
+@pytest.mark.parametrize("way", ["CTVLP_OFFLINE", "HF_HUB_OFFLINE", "switch"])
 def test_the_offline_switch_touches_no_network(no_network, monkeypatch, way):
-    if way == "environment":
-        monkeypatch.setenv("CTVLP_OFFLINE", "1")
-    else:
+    if way == "switch":
         monkeypatch.delenv("HF_HUB_OFFLINE")
         store.set_offline(True)
-        monkeypatch.delenv("HF_HUB_OFFLINE")
+    else:
+        monkeypatch.setenv(way, "1")
     assert store.offline()
     with pytest.raises(ModelRefused, match="offline switch"):
         store.download(fetched())
     assert not no_network
+    store.set_offline(False)
+    assert store.offline() is (way != "switch")
 
 
-def test_the_switch_reaches_the_libraries(monkeypatch):
+def test_the_switch_reaches_the_libraries_and_later_processes(monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
     store.set_offline(True)
-    monkeypatch.setenv("CTVLP_OFFLINE", "1")
-    store.apply_offline()
-    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    told = (
+        "import napari_ctvlp.models.store as store, huggingface_hub.constants as hub;"
+        "print(store.offline(), hub.is_offline_mode())"
+    )
+    run = [sys.executable, "-c", told]
+    assert subprocess.check_output(run, text=True).split() == ["True", "True"]
+    store.set_offline(False)
+    assert subprocess.check_output(run, text=True).split() == ["False", "False"]
 
 
 def test_with_the_network_off_everything_but_a_download_works(no_network, tmp_path, chest):
@@ -303,3 +313,12 @@ def test_with_the_network_off_everything_but_a_download_works(no_network, tmp_pa
     assert score(chest).rows
     assert not no_network
     assert converted(store.folder_of(model) / NAME).parent == store.folder_of(model)
+
+
+def test_a_model_without_its_files_is_refused_before_organs_are_looked_for(chest):
+    from napari_ctvlp import ground
+
+    model = next(card for card in store.cards("encoder") if store.bundle(card))
+    with pytest.raises(ModelRefused, match="is not in") as caught:
+        ground(chest, "nodule", model=model.id, progress=lambda *_: pytest.fail("something ran"))
+    assert str(store.folder_of(model)) in caught.value.expected

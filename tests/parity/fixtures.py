@@ -99,6 +99,7 @@ def close(
     assert part.shape == theirs.shape, f"{name}: {part.shape} instead of {theirs.shape}"
     unit = 1.0 if absolute else _size(theirs, stored.inside)
     worst = float(np.abs(part - theirs).max()) / unit
+    print(f"{name}: {worst:.1e} of at most {tol:.0e}")
     assert worst <= tol, f"{name}: {worst:.2e} instead of at most {tol:.0e}"
     told = stored.whole(name)
     if told is not None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from napari_ctvlp.core.geometry import to_ipl
+from napari_ctvlp.core.scan import Scan, Source
+from napari_ctvlp.models.encoders.colipri import prepared
 from napari_ctvlp.models.encoders.colipri_net import Colipri, Sizes, sliding_tokens
 
 from . import rule
@@ -92,6 +96,7 @@ def scores(net: Colipri, found: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("name", "tol"),
     [
@@ -128,3 +133,19 @@ def test_windows_of_a_larger_image_are_stitched(parity: Path):
         pooled = net.image_encoder.pooler(net.image_encoder.rows(tokens))[0]
     close(tokens, stored, "sliding_tokens_72_48_80_window_48", 1e-5)
     close(normalize(pooled, dim=-1), stored, "sliding_pooled_unit", 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "order", "edge"),
+    [("ras_40", "RAS", 40), ("sar_40", "SAR", 40), ("ras_64_pad", "RAS", 64)],
+)
+def test_the_image_it_is_fed(name: str, order: str, edge: int, parity: Path):
+    with np.load(parity / "colipri" / "preprocess.npz") as file:
+        stored = dict(file)
+    view, affine = to_ipl(stored["hu"], stored["affine"])
+    scan = Scan(view, affine, Source((), stored["hu"].shape, stored["affine"]))
+    field = prepared(scan, order, edge)
+    step = 2 if name == "ras_64_pad" else 1
+    assert field.image.shape == (edge, edge, edge)
+    assert np.abs(field.image[::step, ::step, ::step] - stored[name]).max() <= 1e-5
+    assert np.abs(field.affine - stored[f"{name}_affine"]).max() <= 1e-4

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from napari_ctvlp.core.geometry import to_ipl
+from napari_ctvlp.core.scan import Scan, Source
+from napari_ctvlp.models.encoders.merlin import prepared
 from napari_ctvlp.models.encoders.merlin_net import Merlin, Sizes
 
 from . import rule
@@ -33,12 +37,12 @@ def network(stored: Stored) -> Merlin:
 
 
 def image_arrays(net: Merlin, picture: Tensor) -> dict[str, Tensor]:
-    tower = net.encode_image["i3_resnet"]
-    x = tower.stem(picture)
-    out = {"maxpool": x}
+    tower, out = net.image, {"maxpool": net.image.stem(picture)}
     for number in range(1, 5):
-        x = out[f"layer{number}"] = tower.get_submodule(f"layer{number}")(x)
-    assert torch.equal(tower(picture), x)
+        name = f"layer{number}"
+        last = list(tower.get_submodule(name).children())[-1]
+        last.register_forward_hook(lambda *call, name=name: out.update({name: call[2]}))
+    x = tower(picture)
     pooled = x.mean((2, 3, 4), keepdim=True)
     return {
         **out,
@@ -49,6 +53,7 @@ def image_arrays(net: Merlin, picture: Tensor) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("name", "tol"), [("tiny", 1e-5), pytest.param("full", 3e-5, marks=pytest.mark.long)]
 )
@@ -73,3 +78,16 @@ def test_every_stored_array(name: str, tol: float, parity: Path):
     assert set(stored.arrays) == set(found)
     for key, value in found.items():
         close(value, stored, key, ABSOLUTE.get(key, tol), absolute=key in ABSOLUTE)
+
+
+@pytest.mark.parametrize("name", ["lps_coarse", "ras_large_fov"])
+def test_the_image_it_is_fed(name: str, parity: Path):
+    with np.load(parity / "merlin" / "preprocess.npz") as file:
+        stored = {key.removeprefix(f"{name}_"): value for key, value in file.items()}
+    view, affine = to_ipl(stored["hu"], stored["affine"])
+    scan = Scan(view, affine, Source((), stored["hu"].shape, stored["affine"]))
+    field = prepared(scan)
+    assert np.abs(field.image[::8, ::8, ::8] - stored["out"][0]).max() <= 1e-5
+    assert np.abs(field.affine - stored["out_affine"]).max() <= 1e-4
+    where = np.argwhere(field.image > 0)
+    assert np.array_equal([where.min(0), where.max(0)], stored["nonzero_box"].T)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.io.result import Progress, inside_folder, safe_text, silent
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
+#: Most headers of one slice end within this.
+HEAD_BYTES = 1 << 15
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 #: Top-level elements that are read; everything else is skipped over.
 _KEYWORDS = (
@@ -227,6 +231,24 @@ def _drop_unreadable(data: Dataset) -> None:
 
 
 def _header(path: Path) -> Header:
+    """Parse the first bytes in memory; the file itself where they end before the pixels.
+
+    Parsing a file asks the disk at every element, and every question lets another thread
+    have Python: in a window that is busy, one after the other waits for its turn.
+    """
+    with path.open("rb") as file:
+        start = file.read(HEAD_BYTES)
+        if len(start) == HEAD_BYTES:
+            with contextlib.suppress(Exception):  # whatever a cut header makes pydicom raise
+                header = _parsed(path, io.BytesIO(start))
+                if header.pixels:
+                    return header
+            file.seek(0)
+            return _parsed(path, file)
+    return _parsed(path, io.BytesIO(start))
+
+
+def _parsed(path: Path, file: BinaryIO) -> Header:
     """Parse up to the pixel element and remember where its bytes are."""
     from pydicom.datadict import tag_for_keyword
     from pydicom.filereader import read_partial
@@ -239,9 +261,8 @@ def _header(path: Path) -> Header:
         return tag in _PIXELS
 
     tags: list[Any] = [tag_for_keyword(k) for k in _KEYWORDS]
-    with path.open("rb") as file:
-        data = read_partial(file, stop_when=at_pixels, force=True, specific_tags=tags)
-        at = file.tell()
+    data = read_partial(file, stop_when=at_pixels, force=True, specific_tags=tags)
+    at = file.tell()
     stated = str(data.file_meta.get("TransferSyntaxUID", "") or "")
     implicit, little = data.original_encoding
     bare = "1.2.840.10008.1.2" if implicit else f"1.2.840.10008.1.2.{1 if little else 2}"

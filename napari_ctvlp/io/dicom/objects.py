@@ -93,6 +93,14 @@ def _segments(data: Dataset) -> dict[int, dict[str, Any]]:
     }
 
 
+def segment_of(data: Dataset, groups: Dataset) -> int:
+    """Return the segment a frame belongs to: stated in the frame, or once for all frames."""
+    shared = data.get("SharedFunctionalGroupsSequence") or [{}]
+    keyword = "SegmentIdentificationSequence"
+    (item, *_) = groups.get(keyword) or shared[0].get(keyword)
+    return int(item.ReferencedSegmentNumber)
+
+
 def _count_labels(pixels: NDArray[Any], segments: dict[int, dict[str, Any]]) -> None:
     """A label map holds the segment number in each voxel."""
     for number, segment in segments.items():
@@ -115,7 +123,7 @@ def _count_frames(
     for frame, groups in zip(
         pixels, data.get("PerFrameFunctionalGroupsSequence") or (), strict=False
     ):
-        segment = segments[int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)]
+        segment = segments[segment_of(data, groups)]
         mask = frame > 0
         segment["sum"] = round(segment["sum"] + float(frame.sum()) / scale, 4)
         segment["nonzero"] += int(mask.sum())

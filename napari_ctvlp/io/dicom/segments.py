@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 from napari_ctvlp.core.geometry import Affine, lps_affine_to_ras
 from napari_ctvlp.io.dicom.frames import Frame
 from napari_ctvlp.io.dicom.headers import Header, load_whole
-from napari_ctvlp.io.dicom.objects import segmentation_pixels, segmentation_reference
+from napari_ctvlp.io.dicom.objects import (
+    segment_of,
+    segmentation_pixels,
+    segmentation_reference,
+)
 from napari_ctvlp.io.result import Notes, plain_text, refused
 from napari_ctvlp.io.stream import check_memory
 
@@ -58,11 +62,13 @@ def read_seg(header: Header, frames: Sequence[Frame], notes: Notes) -> Iterator[
         notes.warn("fractional", f"{header.name} holds fractions: from one half on, they count.")
     for segment in data.get("SegmentSequence") or ():
         number = int(segment.SegmentNumber)
+        if number == 0:  # the background of a label map
+            continue
         mask = np.zeros(shape, dtype=bool)
         for frame, plane, group in zip(pixels, planes, groups, strict=False):
             if kind == "LABELMAP":
                 mask[..., plane] |= number == frame.T
-            elif _segment_of(group) == number:
+            elif segment_of(data, group) == number:
                 mask[..., plane] |= least <= frame.T if least else frame.T > 0
         yield plain_text(segment.get("SegmentLabel"), 64), _codes(segment), mask, affine
 
@@ -108,10 +114,6 @@ def _first(shared: Any, frame: Any, keyword: str) -> Any:
 
 def _position(data: Dataset, group: Dataset) -> list[float]:
     return [float(x) for x in group.PlanePositionSequence[0].ImagePositionPatient]
-
-
-def _segment_of(group: Dataset) -> int:
-    return int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
 
 
 def _codes(segment: Dataset) -> tuple[str, ...]:

@@ -6,13 +6,18 @@ tokens add to its score becomes a :class:`TokenGrid` of the kind ``"split"``, cu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_ctvlp.core.encoding import TokenGrid
 from napari_ctvlp.core.geometry import Affine, coarse_affine, to_ipl, transform
+
+if TYPE_CHECKING:
+    from napari_ctvlp.models.encoders.organ_query import Pooled
 
 Rows = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -103,3 +108,29 @@ def split_grid(
     tokens[order >= 0] = rows[order[order >= 0]]
     words = " x ".join(str(n) for n in fine.stride) + " voxels"
     return TokenGrid(tokens, ipl, order >= 0, words, organ, "split", rest)
+
+
+def organ_grid(
+    seen: Pooled, valid: Sequence[Mask], strides: Sequence[Triple], affine: Affine, organ: str
+) -> TokenGrid:
+    """Put what an organ's query gathered on the grid of the finest level.
+
+    Parameters
+    ----------
+    seen : Pooled
+        Its tokens run through the levels, finest first.
+    valid : sequence of ndarray of bool
+        The organ's cells, by level.
+    strides : sequence of (a, b, c)
+    affine : ndarray, shape (4, 4)
+        Cell of the finest level to RAS mm.
+    organ : str
+    """
+    size = seen.vector.norm()
+    counts = [int(mask.sum()) for mask in valid]
+    parts = (seen.shares / size).cpu().split(counts)
+    levels = [
+        Level(rows.numpy(), mask, stride)
+        for rows, mask, stride in zip(parts, valid, strides, strict=True)
+    ]
+    return split_grid(levels, affine, organ=organ, rest=(seen.rest / size).cpu().numpy())

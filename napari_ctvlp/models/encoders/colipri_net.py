@@ -235,7 +235,7 @@ class TextEncoder(nn.Module):
     def forward(self, ids: Tensor, real: Tensor) -> Tensor:
         """Return pooled texts, shape (texts, shared), not normalised."""
         hidden = self.backbone(input_ids=ids, attention_mask=real.long()).last_hidden_state
-        pooled: Tensor = self.pooler(hidden, real)[0]
+        pooled: Tensor = self.pooler(hidden, real.bool())[0]
         return pooled
 
 

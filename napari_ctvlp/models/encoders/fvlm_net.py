@@ -9,7 +9,7 @@ text tower has no token types.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -73,6 +73,10 @@ class Sizes:
             if name in table:
                 table[name] = tuple(table[name])
         return cls(**table)
+
+
+def _silent() -> None:
+    """Tell nobody."""
 
 
 class PatchEmbedding(nn.Module):
@@ -162,11 +166,12 @@ class ImageTower(nn.Module):
         self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.blocks))
         self.norm = nn.LayerNorm(sizes.hidden)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Encode (n, 1, D, H, W), whole patches, as (n, 4, tokens, c)."""
+    def forward(self, image: Tensor, tick: Callable[[], None] = _silent) -> Tensor:
+        """Encode (n, 1, D, H, W), whole patches, as (n, 4, tokens, c); ticks once per block."""
         x, levels = self.patch_embedding(image), []
         for number, block in enumerate(self.blocks):
             x = block(x)
+            tick()
             if number in LEVELS:
                 levels.append(x)
         return torch.stack([*levels, self.norm(x)], dim=1)
@@ -204,20 +209,7 @@ class Fvlm(nn.Module):
         self.vision_projs = nn.ModuleList(projections)
         self.text_proj = nn.Linear(sizes.text["width"], sizes.shared)
         self.visual_encoder = ImageTower(sizes)
-        self.text_encoder = bert_body(**sizes.text)
-        self.without_token_types()
-
-    def without_token_types(self) -> None:
-        """Empty the table of token types, which the published text tower never adds."""
-        self.text_encoder.embeddings.token_type_embeddings.weight.data.zero_()
-
-    def expected(self) -> dict[str, tuple[int, ...]]:
-        """Return the names and shapes a checkpoint has to hold."""
-        return {
-            name: tuple(value.shape)
-            for name, value in self.state_dict().items()
-            if "token_type_embeddings" not in name
-        }
+        self.text_encoder = bert_body(**sizes.text, token_types=False)
 
     def pool(self, levels: Tensor, on: Tensor, organ: int) -> Seen:
         """Pool an organ of a window.

@@ -8,6 +8,7 @@ until :func:`framed` turns them to (D, H, W) = (k, j, i).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ ROI = (112, 288, 352)
 
 Image = NDArray[np.float32]
 Labels = NDArray[np.uint8]
-Triple = tuple[int, int, int]
+Triple = tuple[int, ...]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,10 @@ def target_shape(shape: tuple[int, ...], affine: Affine) -> Triple:
     steps = np.abs(np.diag(affine)[:3].astype(np.float32)).astype(np.float64)
     r = steps / np.array(STEP_MM)
     wanted = [int(n * ratio) for n, ratio in zip(shape, (r[1], r[0], r[2]), strict=True)]
-    i, j, k = (want or have for want, have in zip(wanted, shape, strict=True))
-    return i, j, k
+    return tuple(want or have for want, have in zip(wanted, shape, strict=True))
 
 
-def resized(hu: NDArray[np.number], target: Triple) -> Image:
+def resized(hu: NDArray[Any], target: Triple) -> Image:
     """Resample HU (i, j, k) linearly, as torch does without aligned corners."""
     volume = torch.from_numpy(np.ascontiguousarray(hu, dtype=np.float32))[None, None]
     out = functional.interpolate(volume, target, mode="trilinear", align_corners=False)
@@ -113,9 +114,9 @@ def framed(hu: Image, labels: Labels) -> Framed | None:
     part = np.clip((hu.transpose(2, 1, 0)[cut] - LOW_HU) / (HIGH_HU - LOW_HU), 0, 1)
     missing = [max(0, least - n) for least, n in zip(LEAST, part.shape, strict=True)]
     pads = [(n // 2, n - n // 2) for n in missing]
-    d, h, w = (span[0] - pad[0] for span, pad in zip(spans, pads, strict=True))
+    first = tuple(span[0] - pad[0] for span, pad in zip(spans, pads, strict=True))
     image = np.pad(part.astype(np.float32, copy=False), pads)
-    return Framed(image, np.pad(labels[cut], pads), (d, h, w))
+    return Framed(image, np.pad(labels[cut], pads), first)
 
 
 def window_of(mask: NDArray[np.bool_], patch: Triple, roi: Triple = ROI) -> Window | None:
@@ -132,10 +133,22 @@ def window_of(mask: NDArray[np.bool_], patch: Triple, roi: Triple = ROI) -> Wind
         starts.append(start)
         sizes.append(stop - start)
     padded = [-(-n // step) * step for n, step in zip(sizes, patch, strict=True)]
-    return Window(_triple(starts), _triple(sizes), _triple(padded))
+    return Window(tuple(starts), tuple(sizes), tuple(padded))
 
 
-def cut(volume: NDArray[np.generic], window: Window) -> NDArray[np.generic]:
+def shifted(
+    window: Window, shift: Triple, shares: int, patch: Triple, shape: tuple[int, ...]
+) -> Window:
+    """Return a window moved by ``shift`` of ``shares`` parts of a patch; same padded size."""
+    starts = [a + step * s // shares for a, s, step in zip(window.start, shift, patch, strict=True)]
+    sizes = [
+        min(n, size - a) if s else n
+        for a, n, s, size in zip(starts, window.size, shift, shape, strict=True)
+    ]
+    return Window(tuple(starts), tuple(sizes), window.padded)
+
+
+def cut(volume: NDArray[Scalar], window: Window) -> NDArray[Scalar]:
     """Return a window of a framed volume, padded with 0 at its far ends."""
     taken = volume[tuple(slice(a, a + n) for a, n in zip(window.start, window.size, strict=True))]
     return np.pad(taken, [(0, p - n) for p, n in zip(window.padded, taken.shape, strict=True)])
@@ -151,8 +164,3 @@ def _box(mask: NDArray[np.bool_]) -> list[tuple[int, int]] | None:
             return None
         found.append((int(hits[0]), int(hits[-1])))
     return found
-
-
-def _triple(numbers: list[int]) -> Triple:
-    d, h, w = numbers
-    return d, h, w

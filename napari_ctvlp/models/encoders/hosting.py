@@ -85,6 +85,12 @@ def loaded(
     return network.eval().requires_grad_(False).to(compute.device)
 
 
+def sizes_of(card: ModelCard) -> dict[str, Any]:
+    """Return the sizes a card gives a network, lists as tuples; empty for the published ones."""
+    given = card.settings.get("sizes", {})
+    return {name: tuple(n) if isinstance(n, list) else n for name, n in given.items()}
+
+
 def text_vectors(
     run: Callable[[Tensor, Tensor], Tensor],
     card: ModelCard,

@@ -8,7 +8,7 @@ renaming. Inside, arrays run (Z, X, Y).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +89,11 @@ class Merlin(nn.Module):
             }
         )
         self.logit_scale = nn.Parameter(torch.tensor(1.0))
+
+    @property
+    def image(self) -> InflatedResNet:
+        """The image tower."""
+        return cast("InflatedResNet", self.encode_image["i3_resnet"])
 
     def hidden(self, ids: Tensor, real: Tensor) -> Tensor:
         """Return the Longformer's last states, shape (texts, tokens, width).

@@ -218,7 +218,7 @@ class Mini:
 
     def _tokens(self, hu: Array, place: Array, progress: Progress) -> NDArray[np.float16]:
         """Run the tower, in one pass or in slabs whose overlap makes them agree exactly."""
-        slabs = plan_slabs(hu.shape)
+        slabs = plan_slabs(hu.shape, int(ONE_PASS * self.compute.tiles))
         out = np.zeros((*place.shape[1:], 64), np.float16)
         for number, (keep, take) in enumerate(slabs):
             share = Ticks(progress, number / len(slabs), (number + 1) / len(slabs))
@@ -320,8 +320,8 @@ def load_image(
     return tower, pool
 
 
-def plan_slabs(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
-    """Cut a 2 mm grid along I into (slices to keep, slices to run).
+def plan_slabs(shape: tuple[int, ...], most: int = 0) -> list[tuple[slice, slice]]:
+    """Cut a 2 mm grid along I into (slices to keep, slices to run) of about ``most`` voxels.
 
     Every slab carries as much overlap as the tower can see, so that no token depends on where
     the cuts are.
@@ -329,10 +329,11 @@ def plan_slabs(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
     from napari_ctvlp.models.encoders.mini_tower import COARSEST, REACH_MM, VOXEL_MM
 
     count, plane = shape[0], shape[1] * shape[2]
-    if count * plane <= ONE_PASS:
+    most = most or ONE_PASS
+    if count * plane <= most:
         return [(slice(0, count), slice(0, count))]
     reach = int(REACH_MM / VOXEL_MM)
-    step = max(6 * COARSEST, (ONE_PASS // plane - 2 * reach) // COARSEST * COARSEST)
+    step = max(6 * COARSEST, (most // plane - 2 * reach) // COARSEST * COARSEST)
     starts = range(0, count, step)
     return [
         (slice(a, min(a + step, count)), slice(max(0, a - reach), min(a + step + reach, count)))

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 #: Voxels of a token's block, coarsest scale first.
 STRIDES = ((8, 32, 32), (4, 16, 16), (2, 8, 8))
 ORGANS, SHARED, QUERY_HEADS = 36, 256, 4
-WIDTHS = (32, 64, 128, 256, 320, 320)
 #: Strides and kernels of the U-Net's stages.
 STEPS = ((1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2))
 KERNELS = ((1, 3, 3), (1, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))
@@ -32,13 +31,22 @@ KERNELS = ((1, 3, 3), (1, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of the published text tower; tests use smaller ones."""
+    """Numbers of the published model; tests use smaller ones.
+
+    Attributes
+    ----------
+    text_width, text_layers, text_heads, text_inner, vocabulary : int
+        Of the text tower.
+    widths : tuple of int
+        Channels of the U-Net's stages.
+    """
 
     text_width: int = 768
     text_layers: int = 12
     text_heads: int = 12
     text_inner: int = 3072
     vocabulary: int = 21128
+    widths: tuple[int, ...] = (32, 64, 128, 256, 320, 320)
 
 
 def _convolution(given: int, width: int, kernel: Any, stride: Any = 1) -> nn.Module:
@@ -57,10 +65,10 @@ def _run(convolutions: nn.Module, x: Tensor) -> Tensor:
 class Encoder(nn.Module):
     """Six stages of two convolutions."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
         stages, given = [], 1
-        for width, kernel, step in zip(WIDTHS, KERNELS, STEPS, strict=True):
+        for width, kernel, step in zip(widths, KERNELS, STEPS, strict=True):
             first = _convolution(given, width, kernel, step)
             both = nn.ModuleList([first, _convolution(width, width, kernel)])
             stages.append(nn.ModuleList([nn.ModuleDict({"convs": both})]))
@@ -81,10 +89,10 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Up to half the in-plane size, one convolution a stage; it owns the encoder."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
-        self.encoder = Encoder()
-        below, widths = WIDTHS[:0:-1], WIDTHS[-2:0:-1]
+        self.encoder = Encoder(widths)
+        below, widths = widths[:0:-1], widths[-2:0:-1]
         steps, kernels = STEPS[:1:-1], KERNELS[-2:0:-1]
         self.transpconvs = nn.ModuleList(
             nn.ConvTranspose3d(given, width, step, step)
@@ -131,10 +139,10 @@ class Seen(NamedTuple):
 class ImageTower(nn.Module):
     """The U-Net, and a projection of the encoder's last three stages to 256 channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
-        self.UNet = nn.ModuleDict({"decoder": Decoder()})
-        for number, width in enumerate(WIDTHS[:2:-1], 1):
+        self.UNet = nn.ModuleDict({"decoder": Decoder(widths)})
+        for number, width in enumerate(widths[:2:-1], 1):
             self.add_module(f"proj{number}", nn.Conv3d(width, SHARED, 1))
 
     def forward(self, image: Tensor, tick: Callable[[], None] | None = None) -> Seen:
@@ -165,7 +173,7 @@ class Radar(nn.Module):
     def __init__(self, sizes: Sizes | None = None) -> None:
         super().__init__()
         s = sizes or Sizes()
-        self.visual_encoder = ImageTower()
+        self.visual_encoder = ImageTower(s.widths)
         self.query_tokens = nn.Parameter(torch.zeros(ORGANS, SHARED))
         self.attention = nn.MultiheadAttention(SHARED, QUERY_HEADS, batch_first=True)
         self.vision_projs = nn.ModuleList(nn.Linear(SHARED, SHARED) for _ in range(ORGANS))

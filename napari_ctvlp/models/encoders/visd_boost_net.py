@@ -22,20 +22,35 @@ if TYPE_CHECKING:
 #: Voxels of a token's block, by level.
 STRIDES = ((2, 4, 4), (4, 8, 8), (8, 16, 16), (16, 32, 32))
 ORGANS = 4
-SHARED, LATENT, MIDDLE, CODES = 256, 768, 512, 400
-DEPTH, HEADS, HEAD_WIDTH, INNER = 2, 16, 64, 2048
+#: Stride of each stage's first block, and its dilation.
+STAGES = ((1, 1), (2, 1), (2, 2), (2, 4))
+SHARED, MIDDLE, CODES = 256, 512, 400
+DEPTH, HEADS, HEAD_WIDTH = 2, 16, 64
 QUERY_HEADS = 4
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of the published text tower; tests use smaller ones."""
+    """Numbers of the published model; tests use smaller ones.
+
+    Attributes
+    ----------
+    text_width, text_layers, text_heads, text_inner, vocabulary : int
+        Of the text tower.
+    widths : tuple of int
+        Channels of the trunk's stages.
+    latent, inner : int
+        Of the normality branch.
+    """
 
     text_width: int = 768
     text_layers: int = 12
     text_heads: int = 12
     text_inner: int = 3072
     vocabulary: int = 30522
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    latent: int = 768
+    inner: int = 2048
 
 
 class Block(nn.Module):
@@ -61,14 +76,13 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """The trunk; the last two stages are dilated although they stride."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
-        self.conv1 = nn.Conv3d(1, 64, 7, (1, 2, 2), 3, bias=False)
-        self.bn1 = nn.BatchNorm3d(64)
-        given = 64
-        for number, (width, stride, dilation) in enumerate(
-            ((64, 1, 1), (128, 2, 1), (256, 2, 2), (512, 2, 4)), 1
-        ):
+        given = widths[0]
+        self.conv1 = nn.Conv3d(1, given, 7, (1, 2, 2), 3, bias=False)
+        self.bn1 = nn.BatchNorm3d(given)
+        stages = zip(widths, STAGES, strict=True)
+        for number, (width, (stride, dilation)) in enumerate(stages, 1):
             first = Block(given, width, stride, dilation)
             self.add_module(
                 f"layer{number}", nn.Sequential(first, Block(width, width, 1, dilation))
@@ -92,10 +106,10 @@ class ResNet(nn.Module):
 class ImageTower(nn.Module):
     """The trunk and a projection of each level to 256 channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
-        self.res_model = ResNet()
-        for number, width in enumerate((64, 128, 256, 512), 1):
+        self.res_model = ResNet(widths)
+        for number, width in enumerate(widths, 1):
             self.add_module(f"proj{number}", nn.Conv3d(width, SHARED, 1))
 
     def forward(self, image: Tensor, tick: Callable[[], None] | None = None) -> list[Tensor]:
@@ -107,11 +121,11 @@ class ImageTower(nn.Module):
 class Attention(nn.Module):
     """Plain attention after a norm."""
 
-    def __init__(self) -> None:
+    def __init__(self, latent: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(LATENT)
-        self.to_qkv = nn.Linear(LATENT, 3 * HEADS * HEAD_WIDTH, bias=False)
-        self.to_out = nn.Sequential(nn.Linear(HEADS * HEAD_WIDTH, LATENT))
+        self.norm = nn.LayerNorm(latent)
+        self.to_qkv = nn.Linear(latent, 3 * HEADS * HEAD_WIDTH, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(HEADS * HEAD_WIDTH, latent))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what is added, shape (batch, tokens, 768)."""
@@ -127,21 +141,21 @@ class Attention(nn.Module):
 class Transformer(nn.Module):
     """Pre-norm blocks and a last norm."""
 
-    def __init__(self) -> None:
+    def __init__(self, latent: int, inner: int) -> None:
         super().__init__()
         rows = []
         for _ in range(DEPTH):
             parts = {
-                "0": nn.LayerNorm(LATENT),
-                "1": nn.Linear(LATENT, INNER),
+                "0": nn.LayerNorm(latent),
+                "1": nn.Linear(latent, inner),
                 "2": nn.GELU(),
-                "4": nn.Linear(INNER, LATENT),  # 3: dropout
+                "4": nn.Linear(inner, latent),  # 3: dropout
             }
             feed = nn.Module()
             feed.net = nn.ModuleDict(parts)
-            rows.append(nn.ModuleList([Attention(), feed]))
+            rows.append(nn.ModuleList([Attention(latent), feed]))
         self.layers = nn.ModuleList(rows)
-        self.norm = nn.LayerNorm(LATENT)
+        self.norm = nn.LayerNorm(latent)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return tokens, shape (batch, tokens, 768)."""
@@ -159,10 +173,10 @@ class Transformer(nn.Module):
 class Inward(nn.Module):
     """Two linear layers, nothing between them, then blocks: 256 to 768 channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, latent: int, inner: int) -> None:
         super().__init__()
-        self.input1, self.input2 = nn.Linear(SHARED, MIDDLE), nn.Linear(MIDDLE, LATENT)
-        self.transformer = Transformer()
+        self.input1, self.input2 = nn.Linear(SHARED, MIDDLE), nn.Linear(MIDDLE, latent)
+        self.transformer = Transformer(latent, inner)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return latents, shape (batch, tokens, 768)."""
@@ -173,10 +187,10 @@ class Inward(nn.Module):
 class Outward(nn.Module):
     """The way back, 768 to 256 channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, latent: int, inner: int) -> None:
         super().__init__()
-        self.transformer = Transformer()
-        self.output1, self.output2 = nn.Linear(LATENT, MIDDLE), nn.Linear(MIDDLE, SHARED)
+        self.transformer = Transformer(latent, inner)
+        self.output1, self.output2 = nn.Linear(latent, MIDDLE), nn.Linear(MIDDLE, SHARED)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return tokens, shape (batch, tokens, 256)."""
@@ -213,9 +227,9 @@ class VisdBoost(nn.Module):
     def __init__(self, sizes: Sizes | None = None) -> None:
         super().__init__()
         s = sizes or Sizes()
-        self.visual_encoder = ImageTower()
-        self.encoder, self.decoder = Inward(), Outward()
-        self.vq_layer = nn.ParameterDict({"embeddings": torch.zeros(CODES, LATENT)})
+        self.visual_encoder = ImageTower(s.widths)
+        self.encoder, self.decoder = Inward(s.latent, s.inner), Outward(s.latent, s.inner)
+        self.vq_layer = nn.ParameterDict({"embeddings": torch.zeros(CODES, s.latent)})
         self.id_projs = nn.Linear(1, SHARED)
         self.res_projs1 = nn.ModuleList(nn.Linear(2 * SHARED, SHARED) for _ in range(ORGANS))
         self.res_projs2 = nn.ModuleList(nn.Linear(SHARED, SHARED) for _ in range(ORGANS))

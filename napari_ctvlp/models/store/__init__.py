@@ -4,6 +4,7 @@ from napari_ctvlp.models.store.checkpoint import state_dict
 from napari_ctvlp.models.store.download import download
 from napari_ctvlp.models.store.hosted import Bundle, BundleFile, bundle, folder_of, models_folder
 from napari_ctvlp.models.store.loading import (
+    digests,
     embedded,
     load_encoder,
     load_segmenter,
@@ -32,6 +33,7 @@ __all__ = [
     "card",
     "cards",
     "delete",
+    "digests",
     "download",
     "embedded",
     "folder_of",

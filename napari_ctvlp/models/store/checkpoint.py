@@ -42,6 +42,7 @@ class _Plan:
     prefix: str = ""
     ignore: Sequence[str] = ()
     optional: Sequence[str] = ()
+    bare: bool = False
 
     def own(self, key: str) -> str:
         return key.removeprefix(self.prefix)
@@ -59,9 +60,9 @@ def state_dict(
     ----------
     model : ModelCard
         Its ``settings.checkpoints.<part>`` names the ``file``; the key ``inside`` which the
-        tensors lie (left out: at the top); a ``prefix`` taken off every name that has it; the
-        names to ``ignore`` when they are there and the ``optional`` ones that may be absent
-        (both as patterns with ``*``, after the prefix is off).
+        tensors lie (left out: at the top; with ``bare`` they may be there as well); a ``prefix``
+        taken off every name that has it; the names to ``ignore`` when they are there and the
+        ``optional`` ones that may be absent (patterns with ``*``, after the prefix is off).
     folder : Path
         Where the file lies. Its safetensors are kept there too.
     expected : mapping of str to shape
@@ -133,9 +134,10 @@ def _read(
         found = _unpickled(source, expected)
     if plan.inside:
         names = list(found) if isinstance(found, Mapping) else [type(found).__name__]
-        if plan.inside not in names:
+        if plan.inside in names:
+            found = found[plan.inside]
+        elif not plan.bare:
             raise _odd(source, f"a key {plan.inside!r} with the tensors", f"holds {_few(names)}.")
-        found = found[plan.inside]
     if not isinstance(found, Mapping):
         raise _odd(source, "names and tensors", f"holds {type(found).__name__}.")
     return {str(key): value for key, value in found.items()}

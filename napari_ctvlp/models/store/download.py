@@ -20,7 +20,7 @@ from napari_ctvlp.models.store.digests import digest_of, record
 from napari_ctvlp.models.store.hosted import Bundle, BundleFile, bundle, folder_of
 from napari_ctvlp.models.store.manage import expect_sum
 from napari_ctvlp.models.store.reading import sha256
-from napari_ctvlp.models.store.settings import expect_accepted, offline
+from napari_ctvlp.models.store.settings import apply_offline, expect_accepted, offline
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -56,6 +56,7 @@ def download(model: ModelCard, progress: Progress = silent) -> list[str]:
     wanted = [file for file in wanted if not (folder / file.name).is_file()]
     if wanted and offline():
         raise _no_network(model, hosted, "the offline switch is on (CTVLP_OFFLINE)")
+    apply_offline()  # the switch may have been turned since this process started
     folder.mkdir(parents=True, exist_ok=True)
     for file in wanted:
         _fetch(model, hosted, file, folder / file.name, progress)

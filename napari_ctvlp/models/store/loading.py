@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -96,18 +97,20 @@ def load_segmenter(model_id: str) -> Segmenter:
     """Return a segmenter, ready to run; raises as :func:`load_encoder` does."""
     model = card(model_id)
     _expect_kind(model, "segmenter")
-    verify(model)
-    segmenter: Segmenter = _entry(model)()
+    where = verify(model)
+    entry = _entry(model)
+    segmenter: Segmenter = entry.load(model, where) if bundle(model) else entry()
     return segmenter
 
 
 def model_digest(model: ModelCard) -> str:
-    """SHA-256 over a model's weights and the files beside its class: its results' version.
+    """SHA-256 over a model's weights, settings and the files beside its class.
 
-    Results that were kept from other weights, or from an earlier version of the code, are
-    thereby never taken for this model's.
+    Results that were kept from other weights, from a card with other settings, or from an
+    earlier version of the code, are thereby never taken for this model's.
     """
-    sha = hashlib.sha256("\n".join([model.id, *_digests(model)]).encode())
+    settings = json.dumps(model.settings, sort_keys=True, default=str)
+    sha = hashlib.sha256("\n".join([model.id, *digests(model).values(), settings]).encode())
     module = str(model.settings["entry"]).partition(":")[0]
     folder = _MODELS.joinpath(*module.split(".")[:-1])
     for path in sorted(path for kind in ("*.py", "*.toml") for path in folder.rglob(kind)):
@@ -115,17 +118,17 @@ def model_digest(model: ModelCard) -> str:
     return sha.hexdigest()
 
 
-def _digests(model: ModelCard) -> list[str]:
-    """SHA-256 of a model's files; of a hosted model those that are on this computer."""
+def digests(model: ModelCard) -> dict[str, str]:
+    """SHA-256 of a model's files by name; of a hosted model those that are on this computer."""
     hosted = bundle(model)
     if not hosted:
-        return [sha for _, sha in model.weights]
-    found = []
+        return dict(model.weights)
+    found = {}
     for path in (folder_of(model) / file.name for file in hosted.files):
         if path.is_file():
-            found.append(digest_of(path))
+            found[path.name] = digest_of(path)
         elif converted(path).is_file():
-            found.append(str(recorded(converted(path)).get("source", "")))
+            found[path.name] = str(recorded(converted(path)).get("source", ""))
     return found
 
 

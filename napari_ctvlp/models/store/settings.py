@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.models.protocol import ModelCard
 from napari_ctvlp.models.store.hosted import bundle, models_folder
 
+#: Set beside ``HF_HUB_OFFLINE`` when that was the user's switch and not the user's environment;
+#: processes that are started inherit both.
+_OURS = "CTVLP_SWITCHED_OFFLINE"
 _NO = ("", "0", "no", "off", "false")
 
 
@@ -20,7 +24,8 @@ def offline() -> bool:
 
     ``CTVLP_OFFLINE`` or ``HF_HUB_OFFLINE`` in the environment says so, else the user's switch.
     """
-    for name in ("CTVLP_OFFLINE", "HF_HUB_OFFLINE"):
+    asked = ("CTVLP_OFFLINE",) if _OURS in os.environ else ("CTVLP_OFFLINE", "HF_HUB_OFFLINE")
+    for name in asked:
         if name in os.environ:
             return os.environ[name].strip().lower() not in _NO
     return bool(_read().get("offline", False))
@@ -38,8 +43,13 @@ def apply_offline() -> None:
     The hub is never told anything but which file is wanted.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if offline():
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    if offline() and os.environ.get("HF_HUB_OFFLINE") != "1":
+        os.environ.update({"HF_HUB_OFFLINE": "1", _OURS: "1"})
+    elif not offline() and os.environ.pop(_OURS, ""):
+        del os.environ["HF_HUB_OFFLINE"]
+        constants: Any = sys.modules.get("huggingface_hub.constants")
+        if constants is not None:
+            constants.HF_HUB_OFFLINE = False
 
 
 def accepted(model: ModelCard) -> bool:

@@ -1,0 +1,85 @@
+"""Small copies of published encoders: a card with small sizes, files with random weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from napari_ctvlp.models import store
+from napari_ctvlp.models.encoders import biovil_net, colipri_net, merlin_net
+from napari_ctvlp.models.store import reading
+
+TEXT = {"text_layers": 1, "text_heads": 2, "text_inner": 16, "vocabulary": 64}
+SIZES: Mapping[str, dict] = {
+    "colipri": {"width": 24, "depth": 1, "heads": 2, "shared": 16, "pool_heads": 2, **TEXT},
+    "merlin": {"blocks": [1, 1, 1, 1], "text_width": 16, **TEXT, "vocabulary": 300,
+               "positions": 130, "window": 16},
+    "biovil_t": {"blocks": [1, 1, 1, 1], "basic": True, "text_width": 16, **TEXT},
+}  # fmt: skip
+FIELDS = {"colipri": "edge = 64", "merlin": "shape = [96, 96, 48]", "biovil_t": ""}
+NETWORKS: Mapping[str, dict[str, Callable[..., nn.Module]]] = {
+    "colipri": {"model": lambda **k: colipri_net.Colipri(colipri_net.Sizes(**k))},
+    "merlin": {"model": lambda **k: merlin_net.Merlin(merlin_net.Sizes(**k))},
+    "biovil_t": {
+        "image": lambda **k: biovil_net.ImageTower(biovil_net.Sizes(**k)),
+        "text": lambda **k: biovil_net.TextTower(biovil_net.Sizes(**k)),
+    },
+}
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "no", "present", "a", "lung", "nodule",
+         "nodules", "pleural", "effusion", "emphysema", "mass"]  # fmt: skip
+
+
+def host(model: str, home: Path, monkeypatch: pytest.MonkeyPatch, *, words: bool = True) -> Path:
+    """Put a small copy of a model where the real one would lie; return its folder."""
+    cards = home / "cards"
+    shutil.copytree(store.CARDS, cards, dirs_exist_ok=True)
+    text = (cards / f"{model}.toml").read_text()
+    rows = "".join(f"{key} = {json.dumps(value)}\n" for key, value in SIZES[model].items())
+    text = text.replace("[settings]\n", f"[settings]\n{FIELDS[model]}\n", 1)
+    (cards / f"{model}.toml").write_text(f"{text}\n[settings.sizes]\n{rows}")
+    monkeypatch.setattr(reading, "CARDS", cards)
+    monkeypatch.setenv("CTVLP_MODELS", str(home / "models"))
+    folder = home / "models" / model
+    folder.mkdir(parents=True)
+    torch.manual_seed(7)
+    for part, make in NETWORKS[model].items():
+        save(make(**SIZES[model]).state_dict(), folder / file_of(model, part))
+    if words:
+        (folder / "vocab.txt").write_text("\n".join(WORDS))
+        if model == "merlin":
+            write_byte_pairs(folder)
+    return folder
+
+
+def file_of(model: str, part: str) -> str:
+    return store.card(model).settings["checkpoints"][part]["file"]
+
+
+def save(state: dict[str, torch.Tensor], path: Path) -> None:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import save_file
+
+        save_file(state, path)
+    else:
+        torch.save(state, path)
+
+
+def write_byte_pairs(folder: Path) -> None:
+    from tokenizers import ByteLevelBPETokenizer
+
+    tokenizer = ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokenizer.train_from_iterator(WORDS[5:] * 3, 300, special_tokens=special, show_progress=False)
+    tokenizer.save_model(str(folder))
+
+
+def unit(count: int, width: int) -> np.ndarray:
+    rows = np.random.default_rng(3).standard_normal((count, width)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)

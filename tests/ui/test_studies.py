@@ -1,0 +1,329 @@
+"""Opening studies in a window: picker, preview, drop, passport, key images, export, session."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+from qtpy.QtCore import QMimeData, QPoint, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QImage
+from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QListWidget, QTreeWidget
+
+from napari_ctvlp.core.anatomy import AnatomyMap, anatomy_from_labels
+from napari_ctvlp.core.heatmap import Heatmap
+from napari_ctvlp.core.phantom import phantom
+from napari_ctvlp.core.phrase import Phrase
+from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.engine.opening import open_scan
+from napari_ctvlp.errors import JobCancelled
+from napari_ctvlp.ui.arrange import make_dock
+from napari_ctvlp.ui.docks.export import KINDS
+from napari_ctvlp.ui.layers import noun_of
+from napari_ctvlp.ui.room import room_of
+from napari_ctvlp.ui.studies import PROVISIONAL
+
+NAME, NUMBER = "Mustermann^Erika", "PAT4711X"
+OURS = ("Studies", "Passport", "Key images", "Export", "Compare")
+
+
+@pytest.fixture
+def room(make_napari_viewer, bridge, monkeypatch, tmp_path):
+    """Return the room of a hidden viewer that starts no job of its own."""
+    monkeypatch.setenv("CTVLP_CONFIG", str(tmp_path / "config"))
+    made = room_of(make_napari_viewer())
+    monkeypatch.setattr(made, "start", lambda: None)
+    return made
+
+
+@pytest.fixture
+def dock(room, qtbot):
+    """Return a function that makes a dock of the room."""
+
+    def make(title):
+        widget = make_dock(title, room.viewer)
+        qtbot.addWidget(widget)
+        return widget
+
+    return make
+
+
+@pytest.fixture
+def folder(tmp_path, samples):
+    """One suitable series and one that is too short, of a patient with a name."""
+    person = {"PatientName": NAME, "PatientID": NUMBER, "PatientBirthDate": "19640812"}
+    place = tmp_path / "disc"
+    first = samples.Series(place / "a", count=12, SeriesDescription=f"Thorax {NUMBER}", **person)
+    first.write()
+    second = samples.Series(place / "b", count=3, **person)
+    second.each(lambda data, k: setattr(data, "StudyInstanceUID", first.study)).write()
+    return place
+
+
+def put_results(room):
+    """Give the study an anatomy and a heatmap made of arithmetic."""
+    study = room.session.study
+    scan = study.scan
+    labels = np.zeros(scan.shape, np.uint8)
+    labels[2:8, 1:4, 1:5] = 1
+    study.put("anatomy", anatomy_from_labels(labels, scan, [(1, "liver")], source="classical"))
+    values = np.broadcast_to(np.linspace(0, 1, scan.shape[2], dtype=np.float32), scan.shape)
+    phrase = Phrase("nodule in the liver", "nodule")
+    room.session.grounding.emit(phrase.text, True)
+    study.put(
+        "heatmap", Heatmap(values.copy(), scan.affine, np.ones(scan.shape, bool), phrase, "mini")
+    )
+
+
+def test_one_suitable_series_opens_without_a_question(room, dock, folder, wait):
+    picker = dock("Studies")
+    picker.studies.look([folder])
+    assert picker.stop.isEnabled()
+    wait(lambda: room.session.study is not None, 60)
+    scan = room.session.study.scan
+    assert np.array_equal(scan.hu, open_scan(folder / "a").hu)
+    (layer,) = room.viewer.layers
+    assert noun_of(layer) is scan
+    assert not picker.stop.isEnabled()
+    assert picker.state.text() == "Opened."
+
+
+def test_the_list_shows_what_there_is_and_hides_names(room, dock, folder, wait):
+    picker = dock("Studies")
+    picker.studies.look([folder])
+    wait(lambda: picker.studies.survey is not None, 60)
+    top = picker.tree.topLevelItem(0)
+    assert top.text(0) == f"Mustermann Erika  ({NUMBER})"
+    rows = [top.child(0).child(n) for n in range(top.child(0).childCount())]
+    words = [row.text(0) for row in rows]
+    assert "axial, 12 slices" in words[0]
+    assert "Only 3 slices" in words[1]
+    assert not any("Mustermann" in text or NUMBER in text for text in words)
+    assert not rows[0].icon(0).isNull()
+    picker.names.setChecked(True)
+    assert top.text(0) == "Patient 1"
+    assert dock("Studies").names.isChecked(), "the choice is kept"
+
+
+def test_a_click_opens_a_series_with_its_middle_slice_first(room, dock, folder, wait, monkeypatch):
+    picker = dock("Studies")
+    seen = []
+    room.viewer.layers.events.inserted.connect(
+        lambda event: seen.append((event.value.name, [*room.viewer.canvas.overlays]))
+    )
+    picker.studies.look([folder])
+    wait(lambda: room.session.study is not None, 60)
+    names = [name for name, _ in seen]
+    assert names[0] == "Thorax (provisional)"
+    assert names[1] == "Thorax"
+    assert PROVISIONAL.startswith("PROVISIONAL")
+    assert "ctvlp provisional" not in room.viewer.canvas.overlays
+    assert len(room.viewer.layers) == 1
+
+
+def test_a_cancel_changes_nothing_and_a_refusal_is_told(room, dock, folder, tmp_path, wait):
+    picker = dock("Studies")
+    failures = []
+    picker.studies.failed.connect(failures.append)
+    picker.studies.look([folder])
+    picker.stop.click()
+    assert isinstance(failures[0], JobCancelled)
+    assert "Nothing was changed" in picker.state.text()
+    (tmp_path / "empty").mkdir()
+    picker.studies.look([tmp_path / "empty"])
+    wait(lambda: len(failures) > 1, 60)
+    assert "holds none" in picker.state.text()
+    assert room.session.study is None
+    assert not room.viewer.layers
+
+
+def test_a_folder_dropped_on_the_window_is_ours_and_a_picture_is_napari_s(
+    room, dock, folder, tmp_path, wait
+):
+    picker = dock("Studies")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    target = room.viewer.window._qt_viewer
+
+    def drop(path):
+        data = QMimeData()
+        data.setUrls([QUrl.fromLocalFile(str(path))])
+        arguments = (Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton,
+                     Qt.KeyboardModifier.NoModifier)  # fmt: skip
+        entered = picker.drops.eventFilter(target, QDragEnterEvent(QPoint(5, 5), *arguments))
+        dropped = picker.drops.eventFilter(target, QDropEvent(QPoint(5, 5).toPointF(), *arguments))
+        return entered, dropped
+
+    assert drop(tmp_path / "a.png") == (False, False)
+    assert drop(folder) == (True, True)
+    wait(lambda: room.session.study is not None, 60)
+
+
+def test_a_label_map_opens_over_the_study(room, dock, folder, samples, tmp_path, wait):
+    picker = dock("Studies")
+    picker.studies.look([folder])
+    wait(lambda: room.session.study is not None, 60)
+    put_results(room)
+    exporter = dock("Export")
+    exporter.save_to("Organs as NIfTI", tmp_path / "organs.nii.gz")
+    wait(lambda: "Saved" in exporter.state.text(), 60)
+    picker.studies.look([tmp_path / "organs.nii.gz"])
+    wait(lambda: room.session.study.anatomy.source == "opened", 60)
+    assert room.session.study.anatomy.by_name["liver"].ml > 0
+    assert sum(isinstance(layer, Labels) for layer in room.viewer.layers) == 1
+
+
+def test_the_passport_tells_geometry_and_objects_in_words(room, dock, wait):
+    panel = dock("Passport")
+    assert "No CT" in panel.text.text()
+    scan = phantom()
+    mirrored = Scan(scan.hu[:, :, ::-1], scan.affine, scan.source, scan.meta)
+    room.session.open(mirrored)
+    assert "IPL" in panel.text.text()
+    assert "372 mm" in panel.text.text()
+    lungs = np.zeros(scan.shape, np.uint8)
+    lungs[(mirrored.hu < -700) & (mirrored.hu > -930)] = 1
+    anatomy = anatomy_from_labels(lungs, mirrored, [(1, "lung_left")], source="classical")
+    room.session.study.put("anatomy", anatomy)
+    wait(lambda: panel.check is not None, 60)
+    assert "objection" in panel.text.text()
+    assert "Nothing was corrected" in panel.text.text()
+    panel.copy.click()
+    assert "mirror image" in QApplication.clipboard().text()
+
+
+def test_key_images_bring_a_view_back_and_the_finding_is_text(room, dock, folder, wait):
+    dock("Studies").studies.look([folder])
+    wait(lambda: room.session.study is not None, 60)
+    panel = dock("Key images")
+    panel.text.click()
+    assert "no finding yet" in panel.state.text()
+    put_results(room)
+    r, a, s = room.session.study.scan.affine[:3, 3]
+    room.session.look_at((float(r), float(a), float(s)))
+    room.desk.window((-500.0, 1300.0))
+    panel.mark.click()
+    assert panel.list.item(0).text() == "nodule in the liver"
+    panel.list.item(0).setText("the nodule")
+    room.session.look_at((0.0, 0.0, 110.0))
+    room.desk.window((-160.0, 240.0))
+    panel.back.click()
+    assert room.session.point == (float(r), float(a), float(s))
+    assert tuple(room.desk.ct().contrast_limits) == (-500.0, 1300.0)
+    assert panel.book.images[0].caption == "the nodule"
+    panel.text.click()
+    assert QApplication.clipboard().text().startswith("Nodule in the liver: Cannot tell.")
+    panel.forget.click()
+    assert not panel.book.images
+
+
+def test_everything_is_saved_and_no_name_is_in_it(room, dock, folder, tmp_path, wait, capfd):
+    dock("Studies").studies.look([folder])
+    wait(lambda: room.session.study is not None, 60)
+    put_results(room)
+    panel, out = dock("Export"), tmp_path / "out"
+    out.mkdir()
+    digest = room.session.study.scan.digest
+    for kind, (end, needed) in KINDS.items():
+        if needed == "findings":
+            continue
+        panel.state.setText("")
+        panel.save_to(kind, out / f"ctvlp-{digest[:8]}-{end}")
+        wait(lambda: panel.state.text() != "", 60)
+        assert panel.state.text().startswith("Saved"), f"{kind}: {panel.state.text()}"
+    panel.save_to("Findings table as CSV", out / "findings.csv")
+    assert "There is none yet" in panel.state.text()
+    printed = capfd.readouterr()
+    searched = [b"".join(text.encode() for text in printed)]
+    kept = [*out.iterdir(), *(tmp_path / "config").rglob("*")]
+    for path in [one for one in kept if one.is_file()]:
+        assert "ustermann" not in path.name
+        if path.suffix != ".dcm":  # a DICOM SEG carries its source's identity, read again
+            searched.append(path.read_bytes())
+    for secret in (b"ustermann", b"MUSTERMANN", NUMBER.encode(), b"19640812", b"disc/"):
+        assert not any(secret in content for content in searched), secret
+    picture = QImage(str(out / f"ctvlp-{digest[:8]}-picture.png"))
+    assert picture.width() > 330
+
+
+def test_no_noun_of_the_session_knows_the_patient(room, dock, folder, wait):
+    dock("Studies").studies.look([folder])
+    wait(lambda: room.session.study is not None, 60)
+    scan = room.session.study.scan
+    told = f"{scan.meta} {[layer.name for layer in room.viewer.layers]}"
+    assert "ustermann" not in told
+    assert NUMBER not in told
+
+
+def test_a_session_shows_the_same_picture_with_the_same_numbers(
+    room, dock, monkeypatch, samples, tmp_path, wait
+):
+    monkeypatch.undo()
+    small = phantom((44, 40, 52), (7.0, 7.0, 7.0))
+    stored = np.ascontiguousarray(small.hu[::-1, ::-1, ::-1].transpose(2, 1, 0))
+    affine = np.diag([7.0, 7.0, 7.0, 1.0])
+    affine[:3, 3] = [-7 * 51 / 2, -7 * 39 / 2, -7 * 43 / 2]
+    path = samples.write_nifti(tmp_path / "ct.nii", stored, affine)
+    dock("Studies").studies.look([path])
+    session = room.session
+    wait(lambda: session.study is not None and session.study.findings is not None, 280)
+    session.ground("nodule in the left lung")
+    wait(lambda: session.study.heatmap is not None, 120)
+    room.desk.window((-500.0, 1300.0))
+    before = session.study.heatmap.values.copy()
+    panel = dock("Export")
+    panel.save_to("Session", tmp_path / "session.json")
+    wait(lambda: panel.state.text().startswith("Saved"), 60)
+    content = json.loads((tmp_path / "session.json").read_text(encoding="utf-8"))
+    assert content["compute"]["threads"] >= 1
+    assert [row["verdict"] for row in content["results"]] == [session.study.heatmap.verdict]
+    room.viewer.layers.clear()
+    assert session.study is None
+    ended = []
+    panel.reopen.done.connect(ended.append)
+    panel.reopen.start(tmp_path / "session.json")
+    wait(lambda: bool(ended), 280)
+    assert ended == [True], panel.state.text()
+    assert np.array_equal(session.study.heatmap.values, before, equal_nan=True)
+    assert tuple(room.desk.ct().contrast_limits) == (-500.0, 1300.0)
+
+
+def test_a_second_study_scrolls_at_the_same_place_of_the_world(room, dock, wait):
+    first, second = phantom((40, 36, 44), (8.0, 8.0, 8.0)), phantom((60, 36, 44), (6.0, 8.0, 8.0))
+    room.add_scan(first)
+    panel = dock("Compare")
+    panel.compare_with(second)
+    assert [noun_of(layer) for layer in panel.model.layers] == [second]
+    room.session.look_at((-30.0, 10.0, -42.0))
+    wait(lambda: abs(panel.model.dims.point[0] - 42.0) <= 3.0, 20)
+    panel.model.dims.set_point(0, 90.0)
+    assert room.session.point[2] == pytest.approx(-90.0, abs=3.0)
+    panel.close_it()
+    assert panel.model is None
+    assert not panel.align.isEnabled()
+
+
+@pytest.mark.parametrize("title", OURS)
+def test_every_control_has_a_tooltip_and_a_key(title, dock):
+    panel = dock(title)
+    buttons = [one for one in panel.findChildren(QAbstractButton) if one.text()]
+    assert buttons
+    for button in buttons:
+        assert button.toolTip(), button.text()
+        assert "&" in button.text(), button.text()
+        assert button.focusPolicy() & Qt.FocusPolicy.TabFocus
+    for kind in (QTreeWidget, QListWidget, QComboBox):
+        for widget in panel.findChildren(kind):
+            assert widget.toolTip()
+            assert widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+    keys = [button.text()[button.text().index("&") + 1].lower() for button in buttons]
+    assert len(set(keys)) == len(keys), "two controls share a key"
+
+
+def test_nouns_of_the_window_are_what_they_were(room, dock, folder, wait):
+    dock("Studies").studies.look([folder])
+    wait(lambda: room.session.study is not None, 60)
+    put_results(room)
+    kinds = [type(noun_of(layer)) for layer in room.viewer.layers]
+    assert kinds == [Scan, AnatomyMap, Heatmap]
+    assert isinstance(room.viewer.layers[0], Image)
