@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -144,3 +145,20 @@ class Heatmap:
             return None
         x, y, z = transform(self.affine, index).tolist()
         return x, y, z
+
+    @cached_property
+    def ranked(self) -> NDArray[np.float32]:
+        """Searched values from the lowest to the highest, shape (n,)."""
+        return np.sort(self.values[self.allowed & np.isfinite(self.values)])
+
+    def percentile(self, value: float) -> float:
+        """Return how many per cent of the searched cells are lower than a value; NaN without any.
+
+        Examples
+        --------
+        >>> heatmap.percentile(heatmap.peak)  # doctest: +SKIP
+        99.998
+        """
+        if not len(self.ranked):
+            return float("nan")
+        return 100.0 * int(np.searchsorted(self.ranked, np.float32(value))) / len(self.ranked)

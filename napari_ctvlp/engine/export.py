@@ -79,7 +79,7 @@ def heatmap_stats(heatmap: Heatmap, scan: Scan) -> dict[str, Plain]:
         "shares": heatmap.shares,
         "background": heatmap.background,
         "phrase": heatmap.phrase,
-        "model": {"id": card.id, "title": card.title, "weights": dict(card.weights)},
+        "model": {"id": card.id, "title": card.title, "weights": store.digests(card)},
         "scan": scan_facts(scan),
     }
     return {name: plain(value) for name, value in stats.items()}

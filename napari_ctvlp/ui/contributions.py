@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,67 @@ def views_dock() -> QWidget:
     return _dock("Views")
 
 
+def windows_dock() -> QWidget:
+    """Return level, width, histogram and the user's own windows."""
+    return _dock("Windows")
+
+
+def measure_dock() -> QWidget:
+    """Return the table of distances and regions."""
+    return _dock("Measure")
+
+
+def models_dock() -> QWidget:
+    """Return the weights manager."""
+    return _dock("Models")
+
+
+def solid_dock() -> QWidget:
+    """Return the 3D view."""
+    return _dock("3D")
+
+
+def studies_dock() -> QWidget:
+    """Return the list of studies and series."""
+    return _dock("Studies")
+
+
+def passport_dock() -> QWidget:
+    """Return the geometry passport."""
+    return _dock("Passport")
+
+
+def key_images_dock() -> QWidget:
+    """Return the key images."""
+    return _dock("Key images")
+
+
+def export_dock() -> QWidget:
+    """Return the dock that saves results and sessions."""
+    return _dock("Export")
+
+
+def compare_dock() -> QWidget:
+    """Return the dock of a second study."""
+    return _dock("Compare")
+
+
+def key_image() -> None:
+    """Bookmark what the window shows as a key image."""
+    from napari_ctvlp.ui.notebook import notebook_of
+    from napari_ctvlp.ui.room import room_of
+
+    notebook_of(room_of(_viewer())).mark()
+
+
+def copy_finding() -> None:
+    """Put the answer to the last phrase on the clipboard, as text for a report."""
+    from napari_ctvlp.ui.notebook import copy_finding as copy
+    from napari_ctvlp.ui.room import room_of
+
+    copy(room_of(_viewer()))
+
+
 def open_radiograph() -> None:
     """Ask for a radiograph; beside a CT it gets a window of its own."""
     import napari
@@ -125,6 +187,19 @@ def _dock(title: str) -> QWidget:
     from napari_ctvlp.ui.arrange import make_dock
 
     return make_dock(title, _viewer())
+
+
+def __getattr__(name: str) -> Callable[[], None]:
+    """Return the command ``do_NAME`` of the manifest: one of ``ui.desk.COMMANDS`` by its name."""
+    if not name.startswith("do_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return partial(_do, name.removeprefix("do_"))
+
+
+def _do(name: str) -> None:
+    from napari_ctvlp.ui.room import room_of
+
+    room_of(_viewer()).desk.run(name)
 
 
 def _viewer() -> Any:

@@ -120,7 +120,7 @@ def _has(study: Study | None, name: str) -> bool:
 def _look(window: Window) -> None:
     """Show lung window and the peak, everything painted."""
     views: Any = window.docks["Views"]
-    views.set_window("Lung")
+    window.room.desk.set_window("Lung")
     raise_dock(window.docks["Findings"])
     settle(1.0)
     views.fit()

@@ -16,7 +16,9 @@ from napari_ctvlp.core.geometry import Affine, ipl_affine, ipl_layer_placement, 
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.scan import Scan, ScanMeta, Source
 from napari_ctvlp.errors import InputRefused
+from napari_ctvlp.ui.choices import preference
 from napari_ctvlp.ui.palette import QUIET, heat_colormap, organ_colormap, organ_title
+from napari_ctvlp.ui.windows import WINDOWS, Limits
 
 #: Metadata key under which a layer keeps the noun it shows.
 NOUN = "napari_ctvlp"
@@ -24,13 +26,6 @@ NOUN = "napari_ctvlp"
 OVER = "napari_ctvlp over"
 UNITS = ("mm", "mm", "mm")
 AXES = ("I", "P", "L")
-#: Window presets: name to (low, high) in HU.
-WINDOWS = {
-    "Lung": (-1350.0, 150.0),
-    "Soft tissue": (-160.0, 240.0),
-    "Mediastinum": (-125.0, 225.0),
-    "Bone": (-500.0, 1300.0),
-}
 _FINE_MM = 4.5
 
 
@@ -50,8 +45,9 @@ def ct_arguments(scan: Scan) -> dict[str, Any]:
     return {
         "name": scan.meta.series or "CT",
         "colormap": "gray",
-        "contrast_limits": WINDOWS["Soft tissue"],
+        "contrast_limits": first_window(),
         "interpolation2d": "linear",
+        "projection_mode": "none",
         "metadata": {NOUN: scan},
         **placement(scan.affine),
     }
@@ -66,8 +62,13 @@ def ct_layer(scan: Scan) -> Image:
     """Return the image layer of a scan; the voxels are shared."""
     layer = Image(scan.hu, **ct_arguments(scan))
     layer.contrast_limits_range = (-1024.0, 3071.0)
-    layer.contrast_limits = WINDOWS["Soft tissue"]
+    layer.contrast_limits = first_window()
     return layer
+
+
+def first_window() -> Limits:
+    """Return the window a CT is opened with: the user's preference."""
+    return WINDOWS.get(preference("reading", "window", "Soft tissue"), WINDOWS["Soft tissue"])
 
 
 def loud_organs(anatomy: AnatomyMap) -> list[str]:
@@ -139,6 +140,7 @@ def heat_arguments(heatmap: Heatmap, colormap: str = "inferno") -> dict[str, Any
         "colormap": heat_colormap(colormap, state),
         "contrast_limits": (0.0, 1.0),
         "interpolation2d": "linear",
+        "projection_mode": "none",
         "blending": "translucent",
         "opacity": 0.55,
         "metadata": {NOUN: heatmap},
@@ -161,6 +163,7 @@ def attention_layer(attention: AttentionMaps, organ: str) -> Image:
         colormap=heat_colormap("viridis"),
         contrast_limits=(0.0, float(data.max()) or 1.0),
         interpolation2d="linear",
+        projection_mode="none",
         blending="translucent",
         opacity=0.55,
         metadata={NOUN: attention},

@@ -32,6 +32,11 @@ def organ_title(name: str) -> str:
     return str(_organ_rows().get(name, {}).get("title") or name.replace("_", " "))
 
 
+def organ_group(name: str) -> str:
+    """Return the group that lists file an organ under, for example ``"lungs"``."""
+    return str(_organ_rows().get(name, {}).get("group") or "other")
+
+
 def organ_colour(name: str) -> Colour:
     """Return the stable colour of an organ as RGB in 0..1; a name we do not know has one too."""
     code = str(_organ_rows().get(name, {}).get("colour", ""))

@@ -21,6 +21,8 @@ from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.errors import CtvlpError, InputRefused
 from napari_ctvlp.ui._compat import main_canvas, plain_viewer
 from napari_ctvlp.ui.calm import paint_later
+from napari_ctvlp.ui.desk import Desk
+from napari_ctvlp.ui.editing import Editing
 from napari_ctvlp.ui.jobs import Bridge, shared_bridge
 from napari_ctvlp.ui.layers import (
     NOUN,
@@ -34,6 +36,7 @@ from napari_ctvlp.ui.layers import (
     noun_of,
     scan_of,
 )
+from napari_ctvlp.ui.measures import Measures
 from napari_ctvlp.ui.palette import heat_colormap, organ_colormap
 from napari_ctvlp.ui.session import Look, Session, Study
 
@@ -55,6 +58,9 @@ class Room(QObject):
         self.bridge = bridge
         self._attended = ""
         self.session = Session(bridge)
+        self.desk = Desk(viewer, self.session)
+        self.measures = Measures(viewer, self.desk)
+        self.editing = Editing(viewer, self.session)
         bridge.progressed.connect(self._progressed)
         bridge.finished.connect(self._finished)
         bridge.failed.connect(self._failed)
@@ -163,6 +169,8 @@ class Room(QObject):
         self.viewer.layers.selection = selected
 
     def _show_anatomy(self, anatomy: AnatomyMap) -> None:
+        if self.editing.accept(anatomy):
+            return
         self._remove(AnatomyMap)
         self.session.show_organs(frozenset(loud_organs(anatomy)))
         scan = self.session.study.scan if self.session.study else None

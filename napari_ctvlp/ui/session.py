@@ -13,6 +13,7 @@ from napari_ctvlp.core.encoding import AttentionMaps, EncodingSummary
 from napari_ctvlp.core.findings import FindingsTable
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.core.surface import Surfaces
 from napari_ctvlp.errors import CtvlpError, JobCancelled
 
 Point = tuple[float, float, float]
@@ -72,6 +73,7 @@ class Study:
     heatmap_changed = Signal(object)
     findings_changed = Signal(object)
     attention_changed = Signal(object)
+    surfaces_changed = Signal(object)
 
     def __init__(self, scan: Scan) -> None:
         self.scan = scan
@@ -80,9 +82,12 @@ class Study:
         self.attention: AttentionMaps | None = None
         self.heatmap: Heatmap | None = None
         self.findings: FindingsTable | None = None
+        self.surfaces: Surfaces | None = None
 
     def put(self, name: str, noun: object) -> None:
         """Replace one noun (``"anatomy"``, ``"encoding"``, ...) and say so."""
+        if name == "anatomy":
+            self.surfaces = None
         setattr(self, name, noun)
         getattr(self, f"{name}_changed").emit(noun)
 
@@ -118,6 +123,7 @@ class Session:
     grounding = Signal(str, bool)
     attention_wanted = Signal(str)
     look_changed = Signal(object)
+    models_changed = Signal()
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
@@ -167,6 +173,18 @@ class Session:
         """Find the organs of the study."""
         if self.study is not None:
             self._start("segment", self._segmented)
+
+    def shape(self) -> None:
+        """Find the surfaces of the organs, once per anatomy."""
+        study = self.study
+        missing = study is not None and study.anatomy is not None and study.surfaces is None
+        if study is not None and missing and "surfaces" not in self.jobs:
+            self._start("surfaces", self._put("surfaces"), anatomy=study.anatomy)
+
+    def remeasure(self, anatomy: AnatomyMap) -> None:
+        """Make edited masks the study's anatomy, once they have been measured."""
+        if self.study is not None:
+            self._start("remeasure", self._put("anatomy"), anatomy=anatomy)
 
     def encode(self) -> None:
         """Encode the study once; every phrase uses the result."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import shutil
@@ -124,6 +125,12 @@ def test_findings_and_a_hundred_phrases_cost_no_second_pass(chest, anatomy, pass
     assert passes == []
 
 
+def test_another_card_is_another_result():
+    card = store.card("fvlm")
+    finer = dataclasses.replace(card, settings={**card.settings, "maps": {"shifts": 2}})
+    assert store.model_digest(finer) != store.model_digest(card)
+
+
 @pytest.mark.parametrize(
     ("phrase", "organ", "words"),
     [
@@ -205,7 +212,7 @@ def test_a_scan_stored_in_another_orientation_gives_the_same_map(chest, anatomy,
 def test_maps_between_the_cells_are_finer_and_still_add_up(chest, anatomy, folder):
     card = store.card("fvlm")
     settings = {**card.settings, "maps": {"default": "split", "shifts": 2}}
-    fine = Fvlm.load(type(card)(**{**vars(card), "settings": settings}), folder, Compute())
+    fine = Fvlm.load(dataclasses.replace(card, settings=settings), folder, Compute())
     fine.organs, fine.roi = {"heart": ["heart"]}, (48, 96, 128)
     encoding = fine.encode(chest, anatomy)
     split, dense = encoding.grids
@@ -259,6 +266,7 @@ def test_the_command_line_scores_and_grounds(chest, tmp_path):
     assert scores.read_text().count("lung,") == 11
     found = json.loads(answer.read_text())
     assert (found["kind"], found["organ"]) == ("cosine", "lung")
+    assert len(found["model"]["weights"]["model.pth"]) == 64
     assert "window of the lung" in found["gate"]["words"]
 
 

@@ -22,6 +22,21 @@ def chest() -> Scan:
     return phantom()
 
 
+@pytest.fixture(autouse=True)
+def own_choices(tmp_path, monkeypatch):
+    """Keep what tests choose away from the user's own choices, and from one another.
+
+    napari's own fixture for this hides every installed plugin, ours among them.
+    """
+    from napari import settings
+
+    monkeypatch.setenv("CTVLP_CONFIG", str(tmp_path / "choices"))
+    monkeypatch.setattr(settings, "_CFG_PATH", str(tmp_path / "choices" / "napari.yaml"))
+    settings._PLUGIN_SETTINGS.clear()
+    yield
+    settings._PLUGIN_SETTINGS.clear()
+
+
 @pytest.fixture(scope="session")
 def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """Return the bridge that every room of this test session shares, with a cache of its own."""

@@ -13,6 +13,7 @@ from napari_ctvlp.ui.arrange import make_dock
 from napari_ctvlp.ui.layers import OVER
 from napari_ctvlp.ui.room import room_of
 from napari_ctvlp.ui.views.labels import letters_of, slice_words
+from napari_ctvlp.ui.views.link import CROSS_MS
 
 LIVER_RAS = (60.0, 5.0, -110.0)
 HEART_RAS = (-50.0, 30.0, -45.0)
@@ -104,8 +105,8 @@ def test_letters_say_what_is_drawn_at_each_edge():
 
 
 def test_slice_words_speak_patient_millimetres():
-    assert slice_words(0, (120.0, 0.0, 0.0)) == "axial   I 120.0 mm"
-    assert slice_words(2, (0.0, 0.0, 30.5)) == "sagittal   L 30.5 mm"
+    assert slice_words(0, (120.0, 0.0, 0.0)) == "axial\nI 120.0 mm"
+    assert slice_words(2, (0.0, 0.0, 30.5)) == "sagittal\nL 30.5 mm"
 
 
 def test_one_point_in_three_views(viewer, opened, paint, chest):
@@ -124,15 +125,15 @@ def test_one_point_in_three_views(viewer, opened, paint, chest):
     assert [tuple(step) for step in viewer.dims.range] == sliders
 
     viewer.dims.set_point(0, 30.0)
-    paint()
+    paint(CROSS_MS / 1000 + 0.3)
     assert room.session.point[2] == pytest.approx(-30.0, abs=2.0)
     cross = views.models["coronal"].scene.overlays["ctvlp crosshair"]
     assert cross.position[0] == pytest.approx(30.0, abs=2.0)
 
     over = viewer.add_labels(np.zeros(chest.shape, np.uint8), metadata={OVER: True})
-    views.blink()
+    room.desk.blink()
     assert not over.visible
-    views.blink()
+    room.desk.blink()
     assert over.visible
     viewer.layers.remove(over)
 
@@ -142,7 +143,7 @@ def test_one_point_in_three_views(viewer, opened, paint, chest):
 
 def test_clones_share_voxels_and_the_dock_lets_go(viewer, opened, paint):
     room, views, layer = opened
-    views.set_window("Lung")
+    room.desk.set_window("Lung")
     layer.opacity = 0.7
     paint()
     for clones in views.clones:

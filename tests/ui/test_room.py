@@ -60,13 +60,12 @@ def test_from_scan_to_phrase_and_back(room, small, wait, qtbot):
 
     (layer,) = shown(room, AnatomyMap)
     anatomy = session.study.anatomy
-    assert organs.table.rowCount() == len(anatomy.organs)
-    names = [organ.name for organ in anatomy.organs]
-    box = organs.table.item(names.index("lung_left"), 0)
-    assert box.checkState() == Qt.CheckState.Checked
-    box.setCheckState(Qt.CheckState.Unchecked)
+    assert all(organs.item_of(organ.name) is not None for organ in anatomy.organs)
+    box = organs.item_of("lung_left")
+    assert box.checkState(0) == Qt.CheckState.Checked
+    box.setCheckState(0, Qt.CheckState.Unchecked)
     assert layer.get_color(anatomy.by_name["lung_left"].id)[3] == 0
-    organs.table.setCurrentCell(names.index("lung_right"), 0)
+    organs.tree.setCurrentItem(organs.item_of("lung_right"))
     organs._go()
     assert session.point[0] > 20, "the right lung lies at positive R"
 
@@ -112,7 +111,7 @@ def test_from_scan_to_phrase_and_back(room, small, wait, qtbot):
     room.viewer.layers.remove(room.layer_of(session.study.scan))
     assert session.study is None
     assert not room.viewer.layers, "what described the scan goes with it"
-    assert organs.table.rowCount() == findings.model.rowCount() == 0
+    assert organs.tree.topLevelItemCount() == findings.model.rowCount() == 0
 
 
 def test_only_the_newest_answer_is_painted(room, small, wait):
@@ -190,8 +189,8 @@ def test_the_nodule_is_where_it_was_put(small):
     from napari_ctvlp.ui.views.readout import describe
 
     words = describe(Study(small), NODULE_RAS)
-    assert "RAS -78.0 -38.0 -30.0 mm" in words
-    assert "LPS 78.0 38.0 -30.0" in words
+    assert "LPS 78.0 38.0 -30.0 mm" in words
+    assert "voxel " in words
     assert NODULE_MM > 0
     assert "HU" in words
     assert "outside the scan" in describe(Study(small), (900.0, 0.0, 0.0))

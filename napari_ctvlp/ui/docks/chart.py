@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_ctvlp.ui.palette import organ_colour, organ_title
@@ -47,8 +47,15 @@ class ShareChart(QWidget):
         if self._canvas is None:
             self._canvas = _canvas()
             self._box.addWidget(self._canvas)
-        _draw(self._canvas.figure, shares)
+        ink = self._note.palette().color(self._note.foregroundRole()).name()
+        _draw(self._canvas.figure, shares, ink)
         self._canvas.draw_idle()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw again in the colours of another theme."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.StyleChange, QEvent.Type.PaletteChange) and self._shares:
+            self._timer.start()
 
 
 def _canvas() -> Any:
@@ -59,8 +66,8 @@ def _canvas() -> Any:
     return canvas(Figure(figsize=(3.2, 2.2), layout="constrained"))
 
 
-def _draw(figure: Any, shares: dict[str, float]) -> None:
-    """Draw horizontal bars on the dark ground of the window."""
+def _draw(figure: Any, shares: dict[str, float], ink: str) -> None:
+    """Draw horizontal bars on the ground of the window, words in ``ink``."""
     rows = sorted(shares.items(), key=lambda item: item[1])[-_MOST:]
     figure.clear()
     figure.set_facecolor("none")
@@ -70,10 +77,10 @@ def _draw(figure: Any, shares: dict[str, float]) -> None:
     bars = axes.barh(
         titles, [100 * share for _, share in rows], color=[organ_colour(name) for name, _ in rows]
     )
-    axes.bar_label(bars, fmt="%.0f %%", padding=3, color="#dddddd", fontsize=8)
-    axes.set_title("Share of the heatmap per anatomy", color="#dddddd", fontsize=9)
+    axes.bar_label(bars, fmt="%.0f %%", padding=3, color=ink, fontsize=8)
+    axes.set_title("Share of the heatmap", color=ink, fontsize=9, loc="left")
     axes.set_xlim(0, 115)
-    axes.tick_params(colors="#dddddd", labelsize=8)
+    axes.tick_params(colors=ink, labelsize=8)
     axes.xaxis.set_visible(False)
     for side in axes.spines.values():
         side.set_visible(False)

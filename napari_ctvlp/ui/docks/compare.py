@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QDockWidget, QLabel, QPushButton, QWidget
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.errors import CtvlpError, JobCancelled
 from napari_ctvlp.ui.docks.bar import JobBar
-from napari_ctvlp.ui.docks.panel import column, row
 from napari_ctvlp.ui.layers import ct_layer
+from napari_ctvlp.ui.panel import column, row
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Point
 from napari_ctvlp.ui.studies import studies_of

@@ -12,12 +12,12 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton, QWidget
 
 from napari_ctvlp.errors import CtvlpError, InputRefused
 from napari_ctvlp.ui.docks.bar import JobBar
-from napari_ctvlp.ui.docks.panel import column, row
 from napari_ctvlp.ui.docks.run import RESEARCH_USE
 from napari_ctvlp.ui.files import FileWork, Job
 from napari_ctvlp.ui.legend import save_screenshot
 from napari_ctvlp.ui.looks import shown_now
 from napari_ctvlp.ui.notebook import notebook_of
+from napari_ctvlp.ui.panel import column, row
 from napari_ctvlp.ui.reopen import Reopen
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Study

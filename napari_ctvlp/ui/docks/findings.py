@@ -14,13 +14,13 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QTableView,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_ctvlp.core.encoding import EncodingSummary
 from napari_ctvlp.core.findings import FindingRow, FindingsTable
 from napari_ctvlp.ui.palette import organ_title
+from napari_ctvlp.ui.panel import column
 from napari_ctvlp.ui.session import Session, Study
 from napari_ctvlp.ui.words import finding_phrase
 
@@ -97,13 +97,15 @@ class FindingsDock(QWidget):
         self.view = _view(self.proxy)
         self.filter = QLineEdit()
         self.filter.setPlaceholderText("filter: nodule, left lung ...")
+        self.filter.setToolTip("Show only rows that hold these letters")
+        self.view.setToolTip("Enter or double click: look for this finding and go there")
         self.attention = QComboBox()
         self.attention.setToolTip("Where the organ's query looked in the scan")
         self.note = QLabel()
         self.note.setWordWrap(True)
         self._arrange()
         self.filter.textChanged.connect(self.proxy.setFilterFixedString)
-        self.view.doubleClicked.connect(self._ground)
+        self.view.activated.connect(self._ground)
         self.attention.activated.connect(self._attend)
         session.study_changed.connect(self._study)
         self._study(session.study)
@@ -112,9 +114,10 @@ class FindingsDock(QWidget):
         bottom = QHBoxLayout()
         bottom.addWidget(QLabel("Show attention of"))
         bottom.addWidget(self.attention, stretch=1)
-        layout = QVBoxLayout(self)
+        layout = column(self)
         layout.addWidget(self.filter)
         layout.addWidget(self.view, stretch=1)
+        self.view.setMinimumHeight(110)
         layout.addLayout(bottom)
         layout.addWidget(self.note)
 

@@ -6,8 +6,8 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QPushButton, QWidget
 
-from napari_ctvlp.ui.docks.panel import column, row
 from napari_ctvlp.ui.notebook import KeyImage, copy_finding, notebook_of
+from napari_ctvlp.ui.panel import column, row
 from napari_ctvlp.ui.room import Room
 
 _EMPTY = "No key image yet. 'Bookmark' keeps slice, window, organs and phrase of this moment."

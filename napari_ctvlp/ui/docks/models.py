@@ -24,7 +24,7 @@ from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.models import store
 from napari_ctvlp.models.protocol import ModelCard
 from napari_ctvlp.ui.docks.bar import JobBar
-from napari_ctvlp.ui.docks.panel import column, row
+from napari_ctvlp.ui.panel import column, row
 from napari_ctvlp.ui.room import Room
 
 _COLUMNS = ("Model", "Kind", "State", "MB")

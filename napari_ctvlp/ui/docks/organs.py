@@ -1,70 +1,92 @@
-"""The organs dock: what was segmented, how much of it, and a check box for each."""
+"""The organs dock: a tree by group with check boxes, volumes and densities."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QPixmap
 from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QHBoxLayout,
     QHeaderView,
     QLabel,
+    QLineEdit,
     QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
-    QVBoxLayout,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QTreeWidgetItemIterator,
     QWidget,
 )
 
 from napari_ctvlp.core.anatomy import AnatomyMap, Organ
-from napari_ctvlp.ui.palette import organ_colour, organ_title
-from napari_ctvlp.ui.session import Session, Study
+from napari_ctvlp.ui.palette import organ_colour, organ_group, organ_title
+from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.room import Room
+from napari_ctvlp.ui.session import Study
 
-_COLUMNS = ("Organ", "ml", "mean HU", "extent")
+_COLUMNS = ("organ", "ml", "HU")
+_NAME = Qt.ItemDataRole.UserRole
+_BOX = Qt.ItemFlag.ItemIsUserCheckable
 
 
 class OrgansDock(QWidget):
-    """Table of the organs of the study.
+    """Tree of the organs of the study.
 
     Parameters
     ----------
-    session : Session
+    room : Room
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, room: Room) -> None:
         super().__init__()
-        self.session = session
+        self.session, self.editing = room.session, room.editing
         self._filling = False
-        self.table = QTableWidget(0, len(_COLUMNS))
-        self.table.setHorizontalHeaderLabels(_COLUMNS)
-        self.table.verticalHeader().setVisible(False)
-        self.table.verticalHeader().setDefaultSectionSize(24)
-        self.table.setWordWrap(False)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        header = self.table.horizontalHeader()
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("find an organ")
+        self.search.setToolTip("Show only organs whose name holds these letters")
+        self.search.setClearButtonEnabled(True)
+        self.tree = QTreeWidget()
+        self.tree.setColumnCount(len(_COLUMNS))
+        self.tree.setHeaderLabels(_COLUMNS)
+        self.tree.setIndentation(14)
+        self.tree.setToolTip("Space: show or hide. Enter or double click: go there")
+        header = self.tree.header()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setStretchLastSection(False)
+        self.edit = _push("Edit mask", "Paint the selected organ with napari's labels tools", None)
+        self.edit.setCheckable(True)
         self.note = QLabel()
         self.note.setWordWrap(True)
         self._arrange()
-        self.table.itemChanged.connect(self._checked)
-        self.table.itemDoubleClicked.connect(self._go)
-        session.study_changed.connect(self._study)
-        session.shown_organs_changed.connect(self._shown)
-        self._study(session.study)
+        self.search.textChanged.connect(self._filter)
+        self.tree.itemChanged.connect(self._checked)
+        self.tree.itemActivated.connect(lambda *_: self._go())
+        self.edit.toggled.connect(self._edit)
+        self.editing.changed.connect(self._editing)
+        self.session.study_changed.connect(self._study)
+        self.session.shown_organs_changed.connect(self._shown)
+        self._study(self.session.study)
+
+    def item_of(self, name: str) -> QTreeWidgetItem | None:
+        """Return the row of an organ by its house name."""
+        return next((one for one in self._items() if one.data(0, _NAME) == name), None)
+
+    def chosen(self) -> str:
+        """Return the house name of the selected organ, or ``""``."""
+        item = self.tree.currentItem()
+        return str(item.data(0, _NAME) or "") if item is not None else ""
 
     def _arrange(self) -> None:
-        show, hide, go = QPushButton("Show all"), QPushButton("Hide all"), QPushButton("Go to")
-        show.clicked.connect(lambda _=False: self._show_all(True))
-        hide.clicked.connect(lambda _=False: self._show_all(False))
-        go.clicked.connect(lambda _=False: self._go())
-        buttons = QHBoxLayout()
-        for button in (show, hide, go):
-            buttons.addWidget(button)
-        layout = QVBoxLayout(self)
-        layout.addWidget(self.table, stretch=1)
-        layout.addLayout(buttons)
+        layout = column(self)
+        layout.addWidget(self.search)
+        layout.addWidget(self.tree, stretch=1)
+        self.tree.setMinimumHeight(120)
+        show = _push("Show all", "Show every organ", lambda: self._show_all(True))
+        hide = _push("Hide all", "Hide every organ", lambda: self._show_all(False))
+        only = _push("Show only", "Hide all but the selected organ", self._only)
+        go = _push("Go to", "Move the crosshair into the selected organ", self._go)
+        layout.addLayout(row(show, hide, only))
+        layout.addLayout(row(go, self.edit))
         layout.addWidget(self.note)
 
     def _study(self, study: Study | None) -> None:
@@ -73,72 +95,114 @@ class OrgansDock(QWidget):
         self._fill(study.anatomy if study is not None else None)
 
     def _fill(self, anatomy: AnatomyMap | None) -> None:
-        organs = anatomy.organs if anatomy is not None else ()
-        self._filling = True
-        self.table.setRowCount(len(organs))
-        for row, organ in enumerate(organs):
-            for column, item in enumerate(_items(organ, organ.name in self.session.shown_organs)):
-                self.table.setItem(row, column, item)
+        chosen, self._filling = self.chosen(), True
+        self.tree.clear()
+        groups: dict[str, QTreeWidgetItem] = {}
+        for organ in anatomy.organs if anatomy is not None else ():
+            group = organ_group(organ.name)
+            if group not in groups:
+                groups[group] = QTreeWidgetItem(self.tree, [group])
+                groups[group].setFirstColumnSpanned(True)
+                groups[group].setFlags(
+                    groups[group].flags() | _BOX | Qt.ItemFlag.ItemIsAutoTristate
+                )
+            _add(groups[group], organ, organ.name in self.session.shown_organs)
+        self.tree.expandAll()
         self._filling = False
-        if anatomy is None:
-            self.note.setText("No anatomy yet: press Run in the reading room.")
-        else:
-            self.note.setText(anatomy.reliability)
+        again = self.item_of(chosen) if chosen else None
+        if again is not None:
+            self.tree.setCurrentItem(again)
+        self._filter(self.search.text())
+        self.edit.setEnabled(anatomy is not None)
+        missing = "No anatomy yet: press Run in the reading room."
+        self.note.setText(missing if anatomy is None else anatomy.reliability)
 
-    def _organs(self) -> tuple[Organ, ...]:
-        study = self.session.study
-        return study.anatomy.organs if study is not None and study.anatomy is not None else ()
+    def _items(self) -> list[QTreeWidgetItem]:
+        """Return the rows of organs, groups left out."""
+        found, walk = [], QTreeWidgetItemIterator(self.tree)
+        while (item := walk.value()) is not None:
+            if item.data(0, _NAME):
+                found.append(item)
+            walk += 1
+        return found
 
-    def _boxes(self) -> list[QTableWidgetItem]:
-        items = (self.table.item(row, 0) for row in range(self.table.rowCount()))
-        return [item for item in items if item is not None]
+    def _filter(self, words: str) -> None:
+        wanted = words.strip().lower()
+        for item in self._items():
+            item.setHidden(wanted not in item.text(0).lower())
+        for group in (self.tree.topLevelItem(n) for n in range(self.tree.topLevelItemCount())):
+            if group is not None:
+                rows = (one for one in self._items() if one.parent() is group)
+                group.setHidden(all(one.isHidden() for one in rows))
 
-    def _checked(self, item: QTableWidgetItem) -> None:
-        if self._filling or item.column() != 0:
-            return
-        pairs = zip(self._organs(), self._boxes(), strict=True)
-        checked = Qt.CheckState.Checked
-        self.session.show_organs(
-            frozenset(o.name for o, box in pairs if box.checkState() == checked)
-        )
+    def _checked(self, item: QTreeWidgetItem) -> None:
+        if not self._filling:
+            on = Qt.CheckState.Checked
+            names = (one.data(0, _NAME) for one in self._items() if one.checkState(0) == on)
+            self.session.show_organs(frozenset(names))
 
     def _shown(self, names: frozenset[str]) -> None:
         self._filling = True
-        for organ, box in zip(self._organs(), self._boxes(), strict=False):
-            box.setCheckState(_state(organ.name in names))
+        for item in self._items():
+            item.setCheckState(0, _state(item.data(0, _NAME) in names))
         self._filling = False
 
     def _show_all(self, shown: bool) -> None:
-        names = (organ.name for organ in self._organs())
+        names = (str(item.data(0, _NAME)) for item in self._items())
         self.session.show_organs(frozenset(names) if shown else frozenset())
 
-    def _go(self, item: QTableWidgetItem | None = None) -> None:
-        study, row = self.session.study, self.table.currentRow()
-        if study is None or study.anatomy is None or row < 0:
-            return
-        point = study.anatomy.point_inside(self._organs()[row].name)
-        if point is not None:
-            self.session.look_at(point)
+    def _only(self) -> None:
+        if self.chosen():
+            self.session.show_organs(frozenset({self.chosen()}))
+
+    def _go(self) -> None:
+        study = self.session.study
+        if study is not None and study.anatomy is not None and self.chosen():
+            point = study.anatomy.point_inside(self.chosen())
+            if point is not None:
+                self.session.look_at(point)
+
+    def _edit(self, wanted: bool) -> None:
+        if wanted:
+            self.editing.start(self.chosen())
+        else:
+            self.editing.stop()
+
+    def _editing(self, active: bool) -> None:
+        self.edit.blockSignals(True)
+        self.edit.setChecked(active)
+        self.edit.setText("Stop editing" if active else "Edit mask")
+        self.edit.blockSignals(False)
+
+
+def _add(group: QTreeWidgetItem, organ: Organ, shown: bool) -> None:
+    """Put the row of an organ under its group."""
+    title, ml = organ_title(organ.name), f"{organ.ml:,.{0 if organ.ml >= 10 else 1}f}"
+    cells = [title, ml if organ.complete else f"≥ {ml}", f"{organ.mean_hu:.0f}"]
+    item = QTreeWidgetItem(group, cells if organ.ml > 0 else [title, "-", "-"])
+    extent = (
+        "not seen" if organ.ml == 0 else "complete" if organ.complete else "cut by the scan's edge"
+    )
+    item.setToolTip(0, f"{title}: {extent}")
+    item.setToolTip(1, "Volume in ml; at least so much (≥) where the scan's edge cuts the organ")
+    item.setToolTip(2, "Mean HU")
+    item.setData(0, _NAME, organ.name)
+    item.setFlags(item.flags() | _BOX)
+    item.setCheckState(0, _state(shown))
+    swatch = QPixmap(14, 14)
+    swatch.fill(QColor.fromRgbF(*organ_colour(organ.name)))
+    item.setIcon(0, swatch)
+    for number in (1, 2):
+        item.setTextAlignment(number, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 
 
 def _state(shown: bool) -> Qt.CheckState:
     return Qt.CheckState.Checked if shown else Qt.CheckState.Unchecked
 
 
-def _items(organ: Organ, shown: bool) -> list[QTableWidgetItem]:
-    """Build the cells of one organ."""
-    name = QTableWidgetItem(organ_title(organ.name))
-    name.setFlags(name.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-    name.setCheckState(_state(shown))
-    swatch = QPixmap(14, 14)
-    swatch.fill(QColor.fromRgbF(*organ_colour(organ.name)))
-    name.setIcon(swatch)
-    cells = [
-        name,
-        QTableWidgetItem(f"{organ.ml:,.0f}"),
-        QTableWidgetItem("" if organ.ml == 0 else f"{organ.mean_hu:.0f}"),
-        QTableWidgetItem("not seen" if organ.ml == 0 else "complete" if organ.complete else "cut"),
-    ]
-    for cell in cells[1:3]:
-        cell.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-    return cells
+def _push(text: str, words: str, act: Callable[[], None] | None) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(words)
+    if act is not None:
+        button.clicked.connect(lambda _=False: act())
+    return button

@@ -7,8 +7,8 @@ from qtpy.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.passport import Passport, passport
 from napari_ctvlp.core.sides import SideCheck, check_sides
-from napari_ctvlp.ui.docks.panel import column
 from napari_ctvlp.ui.files import FileWork
+from napari_ctvlp.ui.panel import column
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Study
 

@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -21,6 +20,7 @@ from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.ui.docks.bar import JobBar
 from napari_ctvlp.ui.docks.chart import ShareChart
 from napari_ctvlp.ui.palette import HEAT_MAPS
+from napari_ctvlp.ui.panel import column
 from napari_ctvlp.ui.session import Look, Session, Study
 from napari_ctvlp.ui.words import parsed_words, peak_words, verdict_words
 
@@ -54,6 +54,7 @@ class PhrasesDock(QWidget):
         self.look = _look_form(session.look)
         self.chart = ShareChart()
         self._arrange()
+        self._explain()
         self.edit.returnPressed.connect(self._ask)
         self.edit.textEdited.connect(self._parse)
         self.gate.toggled.connect(self._regate)
@@ -69,7 +70,7 @@ class PhrasesDock(QWidget):
         self._jobs()
 
     def _arrange(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = column(self)
         layout.addWidget(self.edit)
         layout.addWidget(self.parsed)
         layout.addWidget(self.gate)
@@ -77,9 +78,15 @@ class PhrasesDock(QWidget):
         layout.addLayout(_row(self.bar, self.cancel_button))
         layout.addWidget(self.verdict)
         layout.addLayout(_row(self.peak, self.jump))
+        self.look.native.layout().setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.look.native)
         layout.addWidget(self.chart, stretch=1)
-        self.setMinimumWidth(320)
+
+    def _explain(self) -> None:
+        self.edit.setToolTip("What to look for; Enter asks")
+        self.gate.setToolTip("Search only the side and the organ that the phrase names")
+        self.cancel_button.setToolTip("Stop what is being computed; nothing changes")
+        self.jump.setToolTip("Move the crosshair to the peak")
 
     def _ask(self) -> None:
         if self.session.study is None:
@@ -166,12 +173,25 @@ class PhrasesDock(QWidget):
 
 def _look_form(look: Look) -> Any:
     """Build the form of how the heatmap is drawn."""
+    # fmt: off
     return Container(
         widgets=[
-            FloatSpinBox(name="opacity", value=look.opacity, min=0, max=1, step=0.05),
-            FloatSpinBox(name="threshold", value=look.threshold, min=0, max=0.95, step=0.05),
-            ComboBox(name="colours", value=look.colormap, choices=HEAT_MAPS),
-            CheckBox(name="jump", value=look.jump, text="move to the peak of a new answer"),
+            FloatSpinBox(
+                name="opacity", value=look.opacity, min=0, max=1, step=0.05,
+                tooltip="How much of the CT the heatmap covers",
+            ),
+            FloatSpinBox(
+                name="threshold", value=look.threshold, min=0, max=0.95, step=0.05,
+                tooltip="Scores under this are not drawn",
+            ),
+            ComboBox(
+                name="colours", value=look.colormap, choices=HEAT_MAPS,
+                tooltip="Colour map of findings that are present",
+            ),
+            CheckBox(
+                name="jump", value=look.jump, text="move to the peak of a new answer",
+                tooltip="Whether a new answer moves the crosshair",
+            ),
         ]
     )
 

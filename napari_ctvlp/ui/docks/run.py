@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
-from importlib.resources import files
 from typing import Any
 
 from magicgui import magicgui
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QVBoxLayout,
     QWidget,
 )
 
+from napari_ctvlp.engine.fallback import estimate
 from napari_ctvlp.errors import CtvlpError
+from napari_ctvlp.models import store
 from napari_ctvlp.ui.docks.bar import JobBar
+from napari_ctvlp.ui.panel import column
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Run, Study
 
@@ -31,18 +31,15 @@ _VERBS = {
     "encode": "Encoding the scan",
     "ground": "Looking for the phrase",
     "score": "Scoring findings",
+    "surfaces": "Drawing organ surfaces",
+    "remeasure": "Measuring edited masks",
 }
 
 
 def encoder_ids() -> list[str]:
-    """Return the card ids of the installed encoders, the embedded one first."""
-    ids = []
-    for card in files("napari_ctvlp.models").joinpath("cards").iterdir():
-        if card.name.endswith(".toml"):
-            row = tomllib.loads(card.read_text("utf-8"))
-            if row.get("kind") == "encoder":
-                ids.append(str(row["id"]))
-    return sorted(ids, key=lambda name: (name != "mini", name)) or ["mini"]
+    """Return the card ids of the encoders of CTs, the embedded one first."""
+    ids = [card.id for card in store.cards("encoder")]
+    return sorted(ids, key=lambda name: (name != "mini", name))
 
 
 class RunDock(QWidget):
@@ -63,6 +60,8 @@ class RunDock(QWidget):
         self.scan_label.setWordWrap(True)
         self.form = _run_form(self.session.run)
         self.form.changed.connect(self._form_changed)
+        self.cost = QLabel()
+        self.cost.setWordWrap(True)
         self.bar = JobBar()
         self.state = QLabel("Ready.")
         self.state.setWordWrap(True)
@@ -77,7 +76,10 @@ class RunDock(QWidget):
         self.folder_button.clicked.connect(self._open_folder)
         self.layout_button.clicked.connect(lambda _=False: lay_out())
         self._arrange()
+        self._models()  # after the form has its place: that fills its lists anew
+        self._explain()
         self.session.study_changed.connect(self._study)
+        self.session.models_changed.connect(self._models)
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(SOON_MS)
@@ -88,10 +90,11 @@ class RunDock(QWidget):
         self._jobs()
 
     def _arrange(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = column(self)
         layout.addWidget(self.scan_label)
         layout.addLayout(_row(self.open_button, self.folder_button))
         layout.addWidget(self.form.native)
+        layout.addWidget(self.cost)
         layout.addLayout(_row(self.run_button, self.cancel_button, self.layout_button))
         layout.addWidget(self.bar)
         layout.addWidget(self.state)
@@ -99,10 +102,33 @@ class RunDock(QWidget):
         note = QLabel(RESEARCH_USE)
         note.setWordWrap(True)
         layout.addWidget(note)
-        self.setMinimumWidth(300)
+
+    def _explain(self) -> None:
+        self.run_button.setToolTip("Compute what is missing: organs, encoding, findings")
+        self.cancel_button.setToolTip("Stop what is being computed; nothing changes")
+        self.open_button.setToolTip("Open a CT from one file: NIfTI, NRRD, MetaImage or DICOM")
+        self.folder_button.setToolTip("Open the DICOM series of a folder")
+        self.layout_button.setToolTip("Open every dock and put all of them in their places")
+
+    def _models(self) -> None:
+        """Offer the models that can run; the others are grey and say why."""
+        box: Any = self.form.model.native
+        for place, name in enumerate(encoder_ids()):
+            state = store.state_of(store.card(name))
+            box.model().item(place).setEnabled(state.usable)
+            box.setItemText(place, name if state.usable else f"{name} ({state.word})")
+            box.setItemData(place, state.reason, Qt.ItemDataRole.ToolTipRole)
 
     def _form_changed(self) -> None:
         self.session.run = Run(self.form.model.value, self.form.device.value)
+        self._estimate()
+
+    def _estimate(self) -> None:
+        """Say what encoding the open scan will cost."""
+        study, run = self.session.study, self.session.run
+        if study is not None:
+            needed = estimate(study.scan, store.card(run.model), run.device)
+            self.cost.setText(f"{run.model} will need {needed}.")
 
     def _run(self, checked: bool = False) -> None:
         """Compute what is missing; a layer of another reader that is selected is checked first."""
@@ -146,6 +172,7 @@ class RunDock(QWidget):
         lines = [f"<b>{scan.meta.series or 'CT'}</b>", f"{size} voxels of {step} mm"]
         lines += [message.message for message in (*scan.meta.warnings, *scan.meta.notices)]
         self.scan_label.setText("<br>".join(lines))
+        self._estimate()
         self.state.setText("Ready.")
 
     def _jobs_soon(self) -> None:
@@ -174,8 +201,12 @@ def _run_form(run: Run) -> Any:
     @magicgui(
         auto_call=False,
         call_button=False,
-        model={"choices": encoder_ids(), "label": "Model"},
-        device={"choices": ["auto", "cpu", "cuda", "mps"], "label": "Device"},
+        model={"choices": encoder_ids(), "label": "Model", "tooltip": "What reads CT and phrase"},
+        device={
+            "choices": ["auto", "cpu", "cuda", "mps"],
+            "label": "Device",
+            "tooltip": "Where it is computed",
+        },
     )
     def form(model: str = run.model, device: str = run.device) -> None:
         """Run."""

@@ -22,8 +22,8 @@ from napari_ctvlp.io.survey import Item, PatientItems, Survey
 from napari_ctvlp.ui._compat import drop_target
 from napari_ctvlp.ui.choices import keep, kept
 from napari_ctvlp.ui.docks.bar import JobBar
-from napari_ctvlp.ui.docks.panel import column, row
 from napari_ctvlp.ui.drop import Drops
+from napari_ctvlp.ui.panel import column, row
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.studies import studies_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari.components import ViewerModel
-from napari.layers import Layer
+from napari.layers import Labels, Layer, Shapes
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
@@ -14,8 +14,10 @@ from napari_ctvlp.ui.calm import paint_later
 #: What a copy takes over from its original when it changes there.
 FOLLOWED = (
     "data", "visible", "opacity", "contrast_limits", "gamma", "colormap", "blending",
-    "interpolation2d", "contour", "name",
+    "interpolation2d", "contour", "name", "projection_mode", "features",
 )  # fmt: skip
+#: What says that voxels of a labels layer were painted over in place.
+PAINTED = ("paint", "set_data")
 #: Changes within this time are passed on together, the latest wins.
 COALESCE_MS = 30
 #: A new layer is copied so much later, ms: each copy takes its time.
@@ -70,7 +72,7 @@ class Clones(QObject):
         for layer, name in changed:
             copy = self.copies.get(layer)
             if copy is not None:
-                setattr(copy, name, getattr(layer, name))
+                _pass_on(layer, copy, name)
 
     def close(self) -> None:
         """Let go of both views."""
@@ -91,12 +93,12 @@ class Clones(QObject):
         self.copies[layer] = copy
         paint_later(self.canvas)
         self.target.layers.append(copy)
-        for name in FOLLOWED:
-            emitter = getattr(layer.events, name, None)
-            if emitter is not None:
-                emitter.connect(self._note)
+        for name in _followed(layer):
+            getattr(layer.events, name).connect(self._note)
 
     def _note(self, event: Any) -> None:
+        if event.type == "set_data" and not event.source.editable:
+            return
         self._changed.add((event.source, event.type))
         if not self._waiting:
             self._timer.start(self.delay_ms)
@@ -111,10 +113,8 @@ class Clones(QObject):
     def _forget(self, layer: Layer) -> Layer | None:
         copy = self.copies.pop(layer, None)
         self._changed = {pair for pair in self._changed if pair[0] is not layer}
-        for name in FOLLOWED:
-            emitter = getattr(layer.events, name, None)
-            if copy is not None and emitter is not None:
-                emitter.disconnect(self._note)
+        for name in _followed(layer) if copy is not None else ():
+            getattr(layer.events, name).disconnect(self._note)
         return copy
 
     def _moved(self, event: Any = None) -> None:
@@ -123,3 +123,18 @@ class Clones(QObject):
             copy = self.copies.get(layer)
             if copy is not None and self.target.layers.index(copy) != place:
                 self.target.layers.move(self.target.layers.index(copy), place)
+
+
+def _followed(layer: Layer) -> list[str]:
+    """Name the events of a layer that its copies hear."""
+    names = (*FOLLOWED, *PAINTED) if isinstance(layer, Labels) else FOLLOWED
+    return [name for name in names if hasattr(layer.events, name)]
+
+
+def _pass_on(layer: Layer, copy: Layer, name: str) -> None:
+    if name in PAINTED:
+        copy.refresh()
+    elif name == "data" and isinstance(layer, Shapes):
+        copy.data = list(zip(layer.data, layer.shape_type, strict=True))
+    else:
+        setattr(copy, name, getattr(layer, name))

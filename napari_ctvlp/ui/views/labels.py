@@ -14,7 +14,10 @@ _LOW, _HIGH = "SAR", "IPL"
 _PLANES = {0: "axial", 1: "coronal", 2: "sagittal"}
 _YELLOW = "#ffd24a"
 #: Words stay legible over white tissue.
-_BACKING: dict[str, Any] = {"box": True, "box_color": (0.0, 0.0, 0.0, 0.5)}
+_BACKING: dict[str, Any] = {"box": True, "box_color": (0.0, 0.0, 0.0, 0.75)}
+#: The scale bar is the longest of these that stays under so many pixels, mm.
+_BARS_MM = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+_BAR_PX = 90.0
 
 
 def letters_of(order: tuple[int, ...]) -> dict[str, str]:
@@ -40,12 +43,17 @@ def letters_of(order: tuple[int, ...]) -> dict[str, str]:
 
 
 def slice_words(axis: int, point: tuple[float, ...]) -> str:
-    """Return plane and slice position in patient words, for example ``"axial  S -120.0 mm"``."""
+    """Return plane and slice position in patient words on two lines: axial, then S 120.0 mm."""
     ras = screen_to_ras(point)
     row = 2 - axis
     value = float(ras[row])
     names = (("R", "L"), ("A", "P"), ("S", "I"))[row]
-    return f"{_PLANES[axis]}   {names[0] if value >= 0 else names[1]} {abs(value):.1f} mm"
+    return f"{_PLANES[axis]}\n{names[0] if value >= 0 else names[1]} {abs(value):.1f} mm"
+
+
+def bar_mm(zoom: float) -> float:
+    """Return the length of the scale bar, mm, at so many pixels per mm."""
+    return max((mm for mm in _BARS_MM if mm * zoom <= _BAR_PX), default=_BARS_MM[0])
 
 
 class CanvasLabels:
@@ -64,10 +72,11 @@ class CanvasLabels:
                 position=position, font_size=15, color=_YELLOW, **_BACKING
             )
         model.canvas.overlays["ctvlp slice"] = TextOverlay(
-            position="bottom_left", font_size=10, color="white", **_BACKING
+            position="top_left", font_size=10, color="white", **_BACKING
         )
-        model.canvas.overlays.scale_bar.visible = True
         model.dims.events.connect(self.refresh)
+        model.scene.camera.events.connect(self.measure)
+        self.measure()
         self.refresh()
 
     def refresh(self, event: object = None) -> None:
@@ -83,7 +92,18 @@ class CanvasLabels:
         for position, letter in letters_of(dims.order).items():
             overlays[f"ctvlp {position}"].text = letter
         overlays["ctvlp slice"].text = slice_words(dims.order[0], dims.point)
+        self.measure()
+
+    def measure(self, event: object = None) -> None:
+        """Give the scale bar a round length that leaves the letters room."""
+        bar, zoom = self.model.canvas.overlays.scale_bar, self.model.scene.camera.zoom
+        length = bar_mm(zoom)
+        if bar.length != length:
+            bar.length = length
+        if not bar.visible:
+            bar.visible = True
 
     def close(self) -> None:
         """Let go of the view."""
         self.model.dims.events.disconnect(self.refresh)
+        self.model.scene.camera.events.disconnect(self.measure)

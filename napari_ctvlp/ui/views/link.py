@@ -9,14 +9,15 @@ from qtpy.QtCore import QObject, QTimer
 
 from napari_ctvlp.core.geometry import ras_to_screen, screen_to_ras
 from napari_ctvlp.ui._compat import HAS_CROSSHAIR, Crosshair
-from napari_ctvlp.ui.session import Session
+from napari_ctvlp.ui.desk import ORDERS, Desk
+from napari_ctvlp.ui.session import Point
 from napari_ctvlp.ui.views.clones import COALESCE_MS
 from napari_ctvlp.ui.views.labels import CanvasLabels
 from napari_ctvlp.ui.views.mouse import Hands
 
 _OVERLAY = "ctvlp crosshair"
-#: A view's slice axis, then what is drawn downward, then rightward.
-ORDERS = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
+#: Crosshairs follow a scrolling view so often, ms: each costs a repaint of every other view.
+CROSS_MS = 350
 #: napari's "roll" gives this order, a coronal lying on its side.
 _ROLLED = (1, 2, 0)
 
@@ -26,16 +27,19 @@ class Link(QObject):
 
     Parameters
     ----------
-    session : Session
+    desk : Desk
+        Its session holds the point, and it commands the views.
     on_hover : callable
         Called with the point under the cursor, RAS mm.
     """
 
-    def __init__(self, session: Session, on_hover: Any) -> None:
+    def __init__(self, desk: Desk, on_hover: Any) -> None:
         super().__init__()
-        self.session = session
+        self.desk = desk
+        self.session = desk.session
         self.on_hover = on_hover
-        session.point_changed.connect(self._wanted)
+        self.session.point_changed.connect(self._wanted)
+        desk.crosshair_changed.connect(self._cross)
         self.views: list[tuple[ViewerModel, CanvasLabels, Hands]] = []
         self._busy = False
         self._timer = QTimer(self)
@@ -49,9 +53,8 @@ class Link(QObject):
             model.dims.order = ORDERS[plane]
         if HAS_CROSSHAIR:
             model.scene.overlays[_OVERLAY] = Crosshair(visible=False)
-        self.views.append(
-            (model, CanvasLabels(model), Hands(model, self.session.look_at, self.on_hover))
-        )
+        self.desk.models.append(model)
+        self.views.append((model, CanvasLabels(model), Hands(model, self.desk, self.on_hover)))
         model.dims.events.point.connect(self._scrolled)
         model.dims.events.order.connect(self._reordered)
         self.spread()
@@ -60,6 +63,8 @@ class Link(QObject):
         """Let go of a view."""
         for entry in [view for view in self.views if view[0] is model]:
             self.views.remove(entry)
+            if model in self.desk.models:
+                self.desk.models.remove(model)
             entry[1].close()
             entry[2].close()
             model.dims.events.point.disconnect(self._scrolled)
@@ -67,7 +72,9 @@ class Link(QObject):
 
     def close(self) -> None:
         """Let go of every view."""
+        self._timer.stop()
         self.session.point_changed.disconnect(self._wanted, missing_ok=True)
+        self.desk.crosshair_changed.disconnect(self._cross, missing_ok=True)
         for model, _, _ in list(self.views):
             self.remove(model)
 
@@ -81,14 +88,36 @@ class Link(QObject):
         try:
             for model, _, _ in self.views[:most]:
                 if model.dims.ndim == 3:
-                    _go(model, screen)
+                    _go(model, screen, self.desk.crosshair)
         finally:
             self._busy = False
 
-    def _wanted(self, point: object) -> None:
-        """Move the main view now and the others a moment later, the latest wish only."""
-        self.spread(1)
-        self._timer.start(COALESCE_MS)
+    def _wanted(self, point: Point) -> None:
+        """Move the main view now and the others a moment later; while they wait, nothing moves.
+
+        So a stream of wishes costs one round of all views per ``COALESCE_MS``, to the latest.
+        Where a view was scrolled no other needs a new slice: their crosshairs follow when the
+        scrolling leaves time, every ``CROSS_MS``.
+        """
+        behind = self._behind(point)
+        delay = COALESCE_MS if behind else CROSS_MS
+        if self._timer.isActive() and self._timer.remainingTime() <= delay:
+            return
+        if behind:
+            self.spread(1)
+        self._timer.start(delay)
+
+    def _behind(self, point: Point) -> bool:
+        """Tell whether a view shows another slice than the one through a point."""
+        screen = ras_to_screen(point)
+        flat = [model.dims for model, _, _ in self.views if model.dims.ndim == 3]
+        return any(abs(d.point[d.order[0]] - screen[d.order[0]]) > 1e-6 for d in flat)
+
+    def _cross(self, shown: bool) -> None:
+        for model, _, _ in self.views:
+            cross = model.scene.overlays.get(_OVERLAY)
+            if cross is not None:
+                cross.visible = shown and self.session.point is not None
 
     def _scrolled(self, event: Any) -> None:
         """Take the new slice of the view that was scrolled into the session's point."""
@@ -107,7 +136,7 @@ class Link(QObject):
             event.source.order = ORDERS["coronal"]
 
 
-def _go(model: ViewerModel, screen: tuple[float, ...]) -> None:
+def _go(model: ViewerModel, screen: tuple[float, ...], crosshair: bool) -> None:
     """Show the slice through a world point, and the crosshair on it."""
     axis = model.dims.order[0]
     if abs(model.dims.point[axis] - screen[axis]) > 1e-6:
@@ -115,4 +144,4 @@ def _go(model: ViewerModel, screen: tuple[float, ...]) -> None:
     cross = model.scene.overlays.get(_OVERLAY)
     if cross is not None:
         cross.position = screen
-        cross.visible = True
+        cross.visible = crosshair

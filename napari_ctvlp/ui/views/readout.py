@@ -19,14 +19,18 @@ def value_at(array: NDArray[np.generic], affine: Affine, point_ras: Point) -> fl
 
 
 def coordinates(point_ras: Point) -> str:
-    """Return a point with both conventions named, in mm."""
-    ras = " ".join(f"{value:.1f}" for value in point_ras)
-    lps = " ".join(f"{value:.1f}" for value in ras_to_lps(point_ras))
-    return f"RAS {ras} mm   (LPS {lps})"
+    """Return a point in the patient coordinates of DICOM, mm."""
+    return "LPS " + " ".join(f"{value:.1f}" for value in ras_to_lps(point_ras)) + " mm"
+
+
+def voxel_words(study: Study, point_ras: Point) -> str:
+    """Return the index of the nearest voxel in the file's own axis order."""
+    index = np.round(voxel_of(study.scan.source.affine, point_ras)).astype(int)
+    return "voxel " + " ".join(str(number) for number in index.tolist())
 
 
 def describe(study: Study, point_ras: Point) -> str:
-    """Return the readout of a point: coordinates, HU, organ and heat.
+    """Return the readout of a point: LPS mm, voxel, HU, organ, heat and its percentile.
 
     Parameters
     ----------
@@ -38,6 +42,7 @@ def describe(study: Study, point_ras: Point) -> str:
     hu = value_at(study.scan.hu, study.scan.affine, point_ras)
     if hu is None:
         return f"{parts[0]}   outside the scan"
+    parts.append(voxel_words(study, point_ras))
     parts.append(f"{hu:.0f} HU" if study.scan.meta.unit == "HU" else f"{hu:.0f} (no HU)")
     parts.append(_organ(study, point_ras))
     parts.append(_heat(study, point_ras))
@@ -63,4 +68,6 @@ def _heat(study: Study, point_ras: Point) -> str:
     allowed = value_at(heatmap.allowed, heatmap.affine, point_ras)
     if value is None or np.isnan(value):
         return "heat: not looked at"
-    return f"heat {value:.2f}" + ("" if allowed else " (outside the search)")
+    if not allowed:
+        return f"heat {value:.2f} (outside the search)"
+    return f"heat {value:.2f} (percentile {heatmap.percentile(value):.1f})"

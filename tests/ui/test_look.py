@@ -1,0 +1,202 @@
+"""What everybody must be able to read and reach: tooltips, keyboard, contrast, nothing cut off."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QDockWidget,
+    QLabel,
+    QLineEdit,
+    QScrollArea,
+    QSlider,
+    QTabBar,
+    QToolBar,
+)
+
+from napari_ctvlp.core.anatomy import anatomy_from_labels
+from napari_ctvlp.ui.arrange import TITLES, lay_out, raise_dock
+from napari_ctvlp.ui.room import room_of
+
+CONTROLS = (QAbstractButton, QAbstractSpinBox, QAbstractItemView, QComboBox, QLineEdit, QSlider)
+LEAST = 4.5
+
+
+def lungs(scan):
+    """Label two halves of a scan, so that tables have rows."""
+    labels = np.zeros(scan.shape, np.uint8)
+    labels[:, :, : scan.shape[2] // 2], labels[:, :, scan.shape[2] // 2 :] = 2, 1
+    names = [(1, "lung_left"), (2, "lung_right")]
+    return anatomy_from_labels(labels, scan, names, source="test", reliability="Two halves.")
+
+
+@pytest.fixture
+def laid_out(viewer, chest, wait, qtbot):
+    """Return a viewer with every dock of ours, filled, at 1280 x 800."""
+    viewer.window.set_geometry(0, 0, 1280, 800)
+    widgets = lay_out(viewer)
+    room = room_of(viewer)
+    room.add_scan(chest)
+    room.session.study.put("anatomy", lungs(chest))
+    room.session.cancel()
+    wait(lambda: len(widgets["Views"].canvases) == 2)
+    return viewer, widgets
+
+
+def ours(viewer, widgets):
+    """Return the docks and bars that are not napari's own."""
+    main = widgets["Views"].window()
+    return [*widgets.values(), *main.findChildren(QToolBar)]
+
+
+def controls(root):
+    """Return what a user handles under a widget, canvases and parts of other controls left out."""
+    found = [one for kind in CONTROLS for one in root.findChildren(kind)]
+    whole = [one for one in found if not part_of_a_control(one)]
+    return [
+        one for one in whole if not under_canvas(one) and not one.objectName().startswith("qt_")
+    ]
+
+
+def part_of_a_control(widget):
+    """Tell whether a widget belongs to another one, as the list of a combo box does."""
+    while (widget := widget.parent()) is not None:
+        if isinstance(widget, CONTROLS):
+            return True
+    return False
+
+
+def under_canvas(widget):
+    while widget is not None:
+        if type(widget).__name__ in ("QtViewer", "QtDims"):
+            return True
+        widget = widget.parent()
+    return False
+
+
+def words_of(widget):
+    """Return a control's tooltip, or that of the form it belongs to."""
+    parent = widget.parent()
+    return widget.toolTip() or (parent.toolTip() if parent is not None else "")
+
+
+def luminance(rgb):
+    """Return relative luminance as WCAG 2 defines it."""
+    share = np.asarray(rgb, float) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return linear @ (0.2126, 0.7152, 0.0722)
+
+
+def contrast(widget):
+    """Return the contrast of what is written on a widget, from its pixels."""
+    image = widget.window().grab(widget.rect().translated(widget.mapTo(widget.window(), QPoint())))
+    raw = image.toImage().convertToFormat(image.toImage().Format.Format_RGB888)
+    pixels = np.frombuffer(raw.constBits(), np.uint8).reshape(raw.height(), raw.bytesPerLine())
+    rgb = pixels[:, : raw.width() * 3].reshape(-1, 3)
+    colours, counts = np.unique(rgb, axis=0, return_counts=True)
+    ground = luminance(colours[np.argmax(counts)])
+    often = luminance(colours[counts >= 2])
+    ratios = (np.maximum(often, ground) + 0.05) / (np.minimum(often, ground) + 0.05)
+    return float(ratios.max())
+
+
+def written(root):
+    """Return the visible, enabled labels and buttons with words on them."""
+    kinds = (QLabel, QAbstractButton)
+    found = [one for kind in kinds for one in root.findChildren(kind)]
+    shown = [
+        one for one in found if one.isEnabled() and not under_canvas(one) and one.text().strip()
+    ]
+    return [one for one in shown if not one.visibleRegion().isEmpty()]
+
+
+def cut(widget):
+    """Tell whether a label or button has less room than its words need."""
+    if isinstance(widget, QLabel) and widget.wordWrap():
+        return widget.heightForWidth(widget.width()) > widget.height() + 1
+    return widget.sizeHint().width() > widget.width() + 1 and widget.text().strip() != ""
+
+
+def test_controls_explain_themselves_and_are_reached_by_keyboard(laid_out):
+    viewer, widgets = laid_out
+    bare, deaf = [], []
+    for root in ours(viewer, widgets):
+        for one in controls(root):
+            name = f"{type(root).__name__}: {type(one).__name__} {getattr(one, 'text', str)()!r}"
+            if not words_of(one):
+                bare.append(name)
+            if not one.focusPolicy() & Qt.FocusPolicy.TabFocus:
+                deaf.append(name)
+    assert not bare, "no tooltip"
+    assert not deaf, "no keyboard path"
+
+
+def test_words_stand_out_and_nothing_is_cut(laid_out, paint, wait):
+    viewer, widgets = laid_out
+    main = widgets["Views"].window()
+    for size in ((1280, 800), (1920, 1080)):
+        viewer.window.set_geometry(0, 0, *size)
+        lay_out(viewer)
+        paint(0.5)
+        assert (main.width(), main.height()) == size, "the window fits the screen it is on"
+        for title in TITLES:
+            raise_dock(widgets[title])
+            paint(0.05)
+            for area in widgets[title].findChildren(QScrollArea):
+                if type(area).__name__ == "_Column":
+                    assert area.widget().width() <= area.viewport().width(), title
+        roots = ours(viewer, widgets)
+        assert not [one.text() for root in roots for one in written(root) if cut(one)], size
+        bars = [one for bar in main.findChildren(QToolBar) for one in written(bar)]
+        right = max(one.mapTo(main, QPoint(one.width(), 0)).x() for one in bars)
+        assert right <= main.width()
+    for theme in ("light", "dark"):
+        viewer.theme = theme
+        paint(0.3)
+        poor = []
+        for title in TITLES:
+            raise_dock(widgets[title])
+            paint(0.05)
+            poor += [
+                (theme, title, one.text()[:30], round(contrast(one), 2))
+                for one in written(widgets[title])
+                if contrast(one) < LEAST
+            ]
+        poor += [
+            (theme, bar.objectName(), one.text(), round(contrast(one), 2))
+            for bar in main.findChildren(QToolBar)
+            for one in written(bar)
+            if contrast(one) < LEAST
+        ]
+        assert not poor
+
+
+def test_words_over_the_picture_stand_out_whatever_lies_under_them(viewer, laid_out):
+    for model in laid_out[1]["Views"].models.values():
+        for name, overlay in model.canvas.overlays.items():
+            if not str(name).startswith("ctvlp"):
+                continue
+            share = float(overlay.box_color[3])
+            for tissue in (0.0, 1.0):
+                box = 255 * np.asarray(overlay.box_color[:3])
+                under = (1 - share) * tissue * np.full(3, 255) + share * box
+                text = luminance(np.asarray(overlay.color[:3]) * 255)
+                ratio = (text + 0.05) / (luminance(under) + 0.05)
+                assert max(ratio, 1 / ratio) >= LEAST, (name, tissue)
+
+
+def test_docks_of_one_place_show_whole_names_on_their_tabs(laid_out, paint):
+    _, widgets = laid_out
+    paint(0.3)
+    main = widgets["Views"].window()
+    docks = {one.windowTitle() for one in main.findChildren(QDockWidget)}
+    assert set(TITLES) <= docks
+    for bar in main.findChildren(QTabBar):
+        assert bar.elideMode() == Qt.TextElideMode.ElideNone
+    assert QApplication.instance() is not None
