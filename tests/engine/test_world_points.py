@@ -109,7 +109,10 @@ def test_anisotropic_and_oblique_grids_answer_alike(tmp_path, reference, code, s
 
 
 def test_tokens_change_where_the_voxels_change(tmp_path):
-    """A dense ball is put into the heart: the tokens that notice most lie around it."""
+    """A dense ball is put into the heart: the tokens that notice most lie around it.
+
+    How far a fainter change reaches depends on what the tower learned, not on where things are.
+    """
     shape, affine = grid("RPS")
     hu = chest_hu(shape, affine)
     points = transform(affine, np.moveaxis(np.indices(shape), 0, -1))
@@ -122,6 +125,6 @@ def test_tokens_change_where_the_voxels_change(tmp_path):
         grids.append(verbs.encode(scan, verbs.segment(scan)).grids[0])
     old, new = (tokens.tokens.astype(np.float32) for tokens in grids)
     change = np.linalg.norm(new - old, axis=-1)
-    where = np.argwhere(change >= 0.5 * change.max())
+    where = np.argwhere(change >= 0.7 * change.max())
     middle = transform(grids[0].affine, np.average(where, axis=0, weights=change[tuple(where.T)]))
     assert np.abs(middle - points[ball].mean(axis=0)).max() <= spacing(grids[0].affine).max() / 2

@@ -128,7 +128,6 @@ def test_the_run_dock_offers_what_can_run_and_greys_the_rest(docks):
         if not states[name].usable:
             assert states[name].word in box.itemText(place)
             assert box.itemData(place, 3) == states[name].reason
-    run.form.model.value = "mini"
     assert run.session.run.model == "mini"
     docks[2].add_scan(phantom((20, 22, 26), (11.0, 11.5, 12.0)))
     assert run.cost.text().startswith("mini will need about 0.")
