@@ -43,7 +43,7 @@ class Plan:
         General texts and terms' concepts of a batch.
     """
 
-    steps: int = 2500
+    steps: int = 1700
     seed: int = 0
     vocabulary: int = 10000
     width: int = 256
