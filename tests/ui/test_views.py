@@ -234,6 +234,15 @@ def test_layouts_planes_and_3d(viewer, chest, wait, paint):
     middle = ras_to_screen(transform(chest.affine, np.array(chest.shape) // 2))
     liver = drawn.vertices[: room.session.study.surfaces.vertex_ends[0]]
     assert liver.mean(axis=0) == pytest.approx(middle, abs=1.5)
+    camera, width, height = solid.model.scene.camera, solid.width(), solid.height()
+    wait(lambda: solid._zoom == camera.zoom, 30)
+    fitted = camera.zoom
+    solid.resize(width // 2, height // 2)
+    wait(lambda: camera.zoom < fitted, 30)
+    camera.zoom = 7.0
+    solid.resize(width, height)
+    paint(0.1)
+    assert camera.zoom == 7.0, "the user's zoom is kept"
     room.session.show_organs(frozenset({"spleen"}))
     wait(lambda: len(drawn.faces) == len(room.session.study.surfaces.faces_of({"spleen"})), 30)
     solid.ct.setChecked(True)

@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Surface
 from napari.qt import QtViewer
 from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtGui import QCloseEvent, QShowEvent
+from qtpy.QtGui import QCloseEvent, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
 from napari_ctvlp.core.geometry import ras_to_screen
@@ -51,6 +51,7 @@ class Solid(QWidget):
         self.model: ViewerModel | None = None
         self.canvas: QtViewer | None = None
         self._drawn: Surfaces | None = None
+        self._zoom = float("nan")
         self.note = QLabel("Opening 3D ...")
         self.note.setWordWrap(True)
         self.ct = QCheckBox("CT")
@@ -71,7 +72,21 @@ class Solid(QWidget):
         if self.model is not None:
             toward, up, _ = SIDES[side]
             self.model.scene.camera.set_view_direction(toward, up)
+            self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Fit the view to its new size, unless somebody has zoomed."""
+        super().resizeEvent(event)
+        QTimer.singleShot(0, self._follow)
+
+    def _follow(self) -> None:
+        if self.model is not None and self.model.scene.camera.zoom == self._zoom:
+            self._fit()
+
+    def _fit(self) -> None:
+        if self.model is not None:
             self.model.fit_to_view()
+            self._zoom = self.model.scene.camera.zoom
 
     def refresh(self) -> None:
         """Bring surfaces, heatmap and CT up to date; nothing while the view is not shown."""
