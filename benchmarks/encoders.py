@@ -15,6 +15,7 @@ import argparse
 import json
 import multiprocessing
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
-from common import full_size_scan, line, peak_gb, timed
+from common import full_size_scan, line, timed
 from scipy import stats
 from torch.nn import functional
 
@@ -160,11 +162,22 @@ def _alone(answer: Any, scan: Scan, folder: Path, chosen: Compute) -> None:
 
     compute.limit_threads(chosen)
     anatomy = drawn(scan, WIDTHS[-1])
-    before = peak_gb() * 1e9
+    process, stop = psutil.Process(), threading.Event()
+    before = process.memory_info().rss
+    held = [before]
+
+    def look() -> None:
+        while not stop.wait(0.01):
+            held.append(process.memory_info().rss)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
     encoder = Fvlm.load(store.card("fvlm"), folder, chosen)
     encoder.score(encoder.encode(scan, anatomy), anatomy)
+    stop.set()
+    watcher.join()
     cuda = chosen.device == "cuda"
-    answer.send(torch.cuda.max_memory_allocated() if cuda else peak_gb() * 1e9 - before)
+    answer.send(torch.cuda.max_memory_allocated() if cuda else max(held) - before)
 
 
 def drawn(scan: Scan, width: float) -> AnatomyMap:
