@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from napari_ctvlp.training.synthesis.canvas import Blob, Canvas, Chance, Painted, blob
+from napari_ctvlp.training.synthesis.grain import texture
 from napari_ctvlp.training.synthesis.lattice import cells
 from napari_ctvlp.training.synthesis.truth import tell
 
@@ -25,7 +26,7 @@ def consolidation(canvas: Canvas, dice: Chance) -> Painted | None:
         traits.append("patchy")
         gate = dice.noise(size, dice.uniform(10, 24)) + dice.uniform(0.0, 0.9)
         alpha = alpha * torch.sigmoid(gate * 4)
-    value = dice.uniform(10, 90) + dice.uniform(5, 22) * dice.noise(size, dice.uniform(3, 8))
+    value = dice.uniform(10, 90) + texture(canvas, size, dice)
     if dice.chance(0.7):
         traits.append("air bronchogram")
         value = _bronchograms(value, size, dice)

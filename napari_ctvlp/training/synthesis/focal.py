@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_ctvlp.training.synthesis.canvas import CODE, Blob, Canvas, Chance, Painted, blob
+from napari_ctvlp.training.synthesis.grain import texture
 from napari_ctvlp.training.synthesis.truth import tell
 
 
@@ -42,17 +43,17 @@ def calcified_nodule(canvas: Canvas, dice: Chance) -> Painted | None:
 
 
 def mass(canvas: Canvas, dice: Chance) -> Painted | None:
-    """Paint a mass of 32 to 80 mm, some with a necrotic core, a haze or spicules."""
+    """Paint a mass of 32 to 100 mm, some with a necrotic core, a haze or spicules."""
     centre = canvas.spot(_mass_place(canvas, dice), dice)
     if centre is None:
         return None
-    radius, rough = dice.log_uniform(16, 37), dice.uniform(0.06, 0.22)
+    radius, rough = dice.log_uniform(16, 46), dice.uniform(0.06, 0.22)
     spiky = dice.chance(0.5)
     shape = blob(canvas, centre, radius, dice, axes=(0.8, 1.2), irregular=rough, spikes=spiky)
     if dice.chance(0.25):
         _haze(canvas, shape, dice)
     alpha = spare_bone(canvas, shape, shape.soft(dice.uniform(0.6, 1.6)))
-    value = dice.uniform(5, 85) + texture(shape, dice)
+    value = dice.uniform(5, 85) + texture(canvas, tuple(shape.distance.shape), dice)
     traits = ["spiculated" if spiky else "lobulated" if rough > 0.17 else "smooth"]
     if dice.chance(0.4):
         core = torch.sigmoid((dice.uniform(0.45, 0.75) - shape.distance) * 8)
@@ -69,7 +70,7 @@ def cavity(canvas: Canvas, dice: Chance) -> Painted | None:
     if centre is None:
         return None
     shape = blob(canvas, centre, radius, dice, irregular=dice.uniform(0.05, 0.2))
-    value = dice.uniform(0, 70) + texture(shape, dice)
+    value = dice.uniform(0, 70) + texture(canvas, tuple(shape.distance.shape), dice)
     inner = dice.uniform(0.45, 0.85)
     shift = shape.distance + 0.12 * dice.noise(tuple(shape.distance.shape), radius)
     hollow = torch.sigmoid((inner - shift) * shape.radius / 0.6)
@@ -108,14 +109,14 @@ def lymph_node(canvas: Canvas, dice: Chance) -> Painted | None:
     alpha = spare_bone(canvas, shape, shape.soft(dice.uniform(0.5, 0.9)))
     if not hilar:
         alpha = alpha * ~canvas.lung[shape.where]
-    canvas.paint("lymph_node", shape.where, alpha, dice.uniform(20, 80) + texture(shape, dice))
+    canvas.paint(
+        "lymph_node",
+        shape.where,
+        alpha,
+        dice.uniform(20, 80) + texture(canvas, tuple(shape.distance.shape), dice),
+    )
     place_name = "hilar" if hilar else "mediastinal"
     return tell(canvas, "lymph_node", "mediastinum", alpha > 0.5, shape.where, place=place_name)
-
-
-def texture(shape: Blob, dice: Chance) -> Tensor:
-    """Noise of SD 5 to 25 HU."""
-    return dice.uniform(5, 25) * dice.noise(tuple(shape.distance.shape), dice.uniform(3, 8))
 
 
 def spare_bone(canvas: Canvas, shape: Blob, alpha: Tensor) -> Tensor:
@@ -155,12 +156,14 @@ def _mass_place(canvas: Canvas, dice: Chance) -> Tensor:
 def _solid(canvas: Canvas, name: str, shape: Blob, value: float, dice: Chance) -> None:
     edge = min(dice.uniform(0.4, 0.8), 0.4 * shape.radius)
     alpha = spare_bone(canvas, shape, shape.soft(edge))
-    canvas.paint(name, shape.where, alpha, value + texture(shape, dice))
+    canvas.paint(
+        name, shape.where, alpha, value + texture(canvas, tuple(shape.distance.shape), dice)
+    )
 
 
 def _subsolid(canvas: Canvas, shape: Blob, dice: Chance, *, core: bool) -> None:
     """Paint ground glass of -750 to -400 HU, with a solid core or without."""
-    value = dice.uniform(-680, -420) + texture(shape, dice)
+    value = dice.uniform(-680, -420) + texture(canvas, tuple(shape.distance.shape), dice)
     hu = canvas.hu[shape.where]
     alpha = spare_bone(canvas, shape, shape.soft(dice.uniform(0.6, 1.0)))
     canvas.paint("nodule", shape.where, alpha, torch.maximum(value, hu))
