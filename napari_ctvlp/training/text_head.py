@@ -289,7 +289,9 @@ def _table() -> dict[str, Any]:
     table: dict[str, Any] = {}
     for path in sorted(GLOSSARY.glob("*.toml")):
         for part, rows in tomllib.loads(path.read_text(encoding="utf-8")).items():
-            table.setdefault(part, {}).update(rows)
+            kept = table.setdefault(part, {})
+            for name, row in rows.items():
+                kept[name] = [*kept[name], *row] if name in kept else row
     return table
 
 
