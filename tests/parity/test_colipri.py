@@ -1,13 +1,7 @@
-"""COLIPRI: every stored array of the official class, from the same generated weights.
-
-The largest set takes half an hour and more on a CPU: it runs on a GPU, or by hand with
-
-    CTVLP_BY_HAND=1 pytest -m long -k full192 tests/parity/test_colipri.py -s
-"""
+"""COLIPRI: every stored array of the official class, from the same generated weights."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +19,6 @@ from . import rule
 from .fixtures import Stored, close, load
 
 pytestmark = pytest.mark.shared
-BY_HAND = pytest.mark.long if os.environ.get("CTVLP_BY_HAND") == "1" else pytest.mark.cuda
 #: "Small numbers made of large sums": the README asks for these bounds instead.
 ABSOLUTE = {"similarity_map": 2e-6, "similarity_pooled": 2e-6, "additive_split": 2e-6,
             "additive_split_constant": 2e-6, "probabilities": 5e-5}  # fmt: skip
@@ -109,7 +102,7 @@ def scores(net: Colipri, found: dict[str, Tensor]) -> dict[str, Tensor]:
     [
         ("tiny", 1e-5),
         pytest.param("full96", 2e-5, marks=pytest.mark.long),
-        pytest.param("full192", 3e-5, marks=BY_HAND),
+        pytest.param("full192", 3e-5, marks=pytest.mark.long),
     ],
 )
 def test_every_stored_array(name: str, tol: float, parity: Path):
