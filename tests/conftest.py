@@ -105,8 +105,18 @@ def worker() -> Iterator[Desk]:
 @pytest.fixture(scope="session")
 def samples() -> ModuleType:
     """Return ``tests/io/samples.py``: small image files written on the spot."""
-    path = Path(__file__).parent / "io" / "samples.py"
-    spec = importlib.util.spec_from_file_location("samples", path)
+    return _module("io/samples.py")
+
+
+@pytest.fixture(scope="session")
+def hosting() -> ModuleType:
+    """Return ``tests/models/small.py``: small copies of published encoders."""
+    return _module("models/small.py")
+
+
+def _module(name: str) -> ModuleType:
+    path = Path(__file__).parent / name
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

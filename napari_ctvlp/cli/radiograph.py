@@ -19,6 +19,9 @@ def radiograph(
         Path | None, typer.Option(help="Map as .npy, float32, NaN where the model did not look.")
     ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Numbers; - prints them.")] = None,
+    prior: Annotated[
+        Path | None, typer.Option(help="An earlier picture of the patient, for biovil_t.")
+    ] = None,
     model: Annotated[str, typer.Option(help="biovil_t or biovil.")] = "biovil_t",
     device: Device = "auto",
 ) -> None:
@@ -33,7 +36,10 @@ def radiograph(
         picture = open_radiograph(image)
         for message in picture.warnings:
             say(message.message)
-        found = ground_radiograph(picture, phrase, model, device=device, progress=progress)
+        earlier = open_radiograph(prior) if prior else None
+        found = ground_radiograph(
+            picture, phrase, model, prior=earlier, device=device, progress=progress
+        )
         if half:
             with half.open("wb") as file:
                 np.save(file, found.values)
@@ -41,7 +47,7 @@ def radiograph(
         numbers = {
             "model": found.model, "phrase": phrase, "shape": list(picture.shape),
             "view": picture.view, "score": found.score, "peak": found.peak,
-            "peak_row_column": [row, column],
+            "peak_row_column": [row, column], "compared": bool(found.prior),
         }  # fmt: skip
         if json_out and json_out != STDOUT:
             outputs.write_json(json_out, numbers)

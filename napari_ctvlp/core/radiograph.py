@@ -79,6 +79,8 @@ class RadiographMap:
         Digest of the picture.
     score : float
         Cosine of the whole picture to the phrase.
+    prior : str
+        Digest of the earlier picture it was compared with, or ``""``.
     """
 
     values: NDArray[np.float32]
@@ -86,6 +88,7 @@ class RadiographMap:
     model: str
     radiograph: str
     score: float = float("nan")
+    prior: str = ""
 
     def __post_init__(self) -> None:
         """Freeze the values."""

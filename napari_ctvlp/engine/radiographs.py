@@ -41,6 +41,7 @@ def ground_radiograph(
     phrase: str,
     model: str = MODEL,
     *,
+    prior: Radiograph | None = None,
     device: str = "auto",
     progress: Progress = silent,
 ) -> RadiographMap:
@@ -53,6 +54,8 @@ def ground_radiograph(
         Read by the model as it stands, side and negation too.
     model : str
         Card id of an encoder of radiographs.
+    prior : Radiograph, optional
+        An earlier picture of the same patient, for a model that compares two (biovil_t).
     device : {"auto", "cuda", "mps", "cpu"}
     progress : callable
 
@@ -64,7 +67,7 @@ def ground_radiograph(
     Raises
     ------
     ModelRefused
-        If the model reads no radiographs, or its files are not there.
+        If the model reads no radiographs or no earlier ones, or its files are not there.
 
     Examples
     --------
@@ -76,14 +79,17 @@ def ground_radiograph(
     reader = _reader(model, chosen)
     key = cache.key_of(
         "radiograph", store.model_digest(store.card(model)), f"{chosen.device} {chosen.precision}",
-        radiograph.digest,
+        radiograph.digest, prior.digest if prior else "",
     )  # fmt: skip
-    encoding: Encoding = kept(key, lambda: reader.encode_radiograph(radiograph, progress), progress)
+    encoding: Encoding = kept(
+        key, lambda: reader.encode_radiograph(radiograph, progress, prior), progress
+    )
     progress(0.9, "phrase")
     (vector,) = reader.embed([phrase])
     values = reader.map_on(radiograph, encoding, vector)
     score = float(encoding.organs[""] @ vector.vector)
-    return RadiographMap(values, parse(phrase), model, radiograph.digest, score)
+    compared = prior.digest if prior else ""
+    return RadiographMap(values, parse(phrase), model, radiograph.digest, score, compared)
 
 
 def _reader(model: str, chosen: Compute) -> Any:

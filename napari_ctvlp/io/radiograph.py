@@ -12,7 +12,7 @@ from napari_ctvlp.core.radiograph import Radiograph
 from napari_ctvlp.core.scan import Message
 from napari_ctvlp.io.dicom.frames import frames_of
 from napari_ctvlp.io.dicom.headers import Header, find_files, is_dicom, quiet
-from napari_ctvlp.io.dicom.pixels import read_frame
+from napari_ctvlp.io.dicom.pixels import read_padded
 from napari_ctvlp.io.result import plain_text, refused, safe_text
 from napari_ctvlp.io.stream import corrupt, judged
 
@@ -38,7 +38,8 @@ def read_radiograph(path: Path | str) -> Radiograph:
     -------
     Radiograph
         Pixels as stored, rescaled once, turned round where the file says that low is bright
-        (MONOCHROME1). A window of the file is kept for showing and not applied.
+        (MONOCHROME1). Padding is background: as dark as the darkest pixel of the picture. A
+        window of the file is kept for showing and not applied.
 
     Raises
     ------
@@ -82,14 +83,19 @@ def _from_dicom(path: Path) -> Radiograph:
     if frame.defect is not None and frame.defect.code not in _NEEDLESS:
         raise frame.defect
     with judged(path), quiet():
-        pixels, window = read_frame(frame), _window(header)
+        pixels, padding = read_padded(frame)
+        window = _window(header)
+    seen = pixels if padding.all() else pixels[~padding]
     if header.text("PhotometricInterpretation") == "MONOCHROME1":
-        ends = pixels.max() + pixels.min()
-        pixels = ends - pixels
+        ends = seen.max() + seen.min()
+        pixels, seen = ends - pixels, ends - seen
         window = (float(ends) - window[1], float(ends) - window[0]) if window else None
+    if not padding.all():
+        pixels[padding] = seen.min()
     spacing = _pair(header, "PixelSpacing") or _pair(header, "ImagerPixelSpacing")
     view = plain_text(header.text("ViewPosition"), 8)
-    return Radiograph(pixels, spacing, view, window, header.label, _odd(pixels, view, header))
+    odd = _odd(pixels, view, header, float(padding.mean()))
+    return Radiograph(pixels, spacing, view, window, header.label, odd)
 
 
 def _from_picture(path: Path) -> Radiograph:
@@ -140,9 +146,12 @@ def _numbers(header: Header, keyword: str) -> list[float]:
         return []
 
 
-def _odd(pixels: NDArray[Any], view: str, header: Header) -> tuple[Message, ...]:
-    """What the user must know of a DICOM radiograph."""
+def _odd(pixels: NDArray[Any], view: str, header: Header, padded: float) -> tuple[Message, ...]:
+    """What the user must know of a DICOM radiograph; ``padded`` is a share of its pixels."""
     out = []
+    if padded:
+        words = f"{padded:.0%} of the picture is padding; it is shown as background."
+        out.append(Message("padding", words))
     if view and not view.startswith(("PA", "AP")):
         words = f"The view is {view}; the model was trained on frontal pictures."
         out.append(Message("not-frontal", words))

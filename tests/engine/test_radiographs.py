@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,13 +19,9 @@ from napari_ctvlp.errors import ModelRefused
 
 
 @pytest.fixture
-def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def picture(hosting: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Host the model and write a picture that is wider than high."""
-    path = Path(__file__).parents[1] / "models" / "small.py"
-    spec = importlib.util.spec_from_file_location("small", path)
-    small = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(small)
-    small.host("biovil_t", tmp_path, monkeypatch)
+    hosting.host("biovil_t", tmp_path, monkeypatch)
     pixels = np.random.default_rng(1).integers(0, 4000, (128, 160)).astype(np.uint16)
     Image.fromarray(pixels).save(tmp_path / "chest.png")
     yield tmp_path / "chest.png"
@@ -57,6 +54,28 @@ def test_a_phrase_is_found_on_the_pixels_of_the_picture(picture: Path):
     assert not np.allclose(again.values[seen], found.values[seen])
 
 
+def test_an_earlier_picture_changes_the_map_and_is_told(picture: Path):
+    opened = verbs.open_radiograph(picture)
+    earlier = replace(opened, pixels=opened.pixels[::-1].copy())
+    alone = verbs.ground_radiograph(opened, "effusion")
+    found = verbs.ground_radiograph(opened, "effusion", prior=earlier)
+    same = verbs.ground_radiograph(opened, "effusion", prior=opened)
+    assert (alone.prior, found.prior) == ("", earlier.digest)
+    seen = np.isfinite(found.values)
+    assert not np.allclose(found.values[seen], alone.values[seen])
+    assert not np.allclose(found.values[seen], same.values[seen])
+
+
+def test_a_model_of_one_visit_takes_no_earlier_picture(
+    hosting: ModuleType, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    hosting.host("biovil", tmp_path, monkeypatch)
+    opened = verbs.open_radiograph(picture)
+    assert np.isfinite(verbs.ground_radiograph(opened, "mass", "biovil").score)
+    with pytest.raises(ModelRefused, match="reads one picture only"):
+        verbs.ground_radiograph(opened, "mass", "biovil", prior=opened)
+
+
 def test_a_model_of_cts_reads_none(picture: Path):
     with pytest.raises(ModelRefused, match="mini reads CT only"):
         verbs.ground_radiograph(verbs.open_radiograph(picture), "mass", "mini")
@@ -69,6 +88,10 @@ def test_the_command_writes_map_and_numbers(picture: Path, tmp_path: Path):
     assert done.exit_code == 0, done.output
     written, told = np.load(out), json.loads(numbers.read_text())
     assert written.shape == tuple(told["shape"]) == (128, 160)
+    compared = CliRunner().invoke(app, [*words, "--prior", str(picture)])
+    assert compared.exit_code == 0, compared.output
+    assert not told["compared"]
+    assert json.loads(numbers.read_text())["compared"]
     row, column = told["peak_row_column"]
     assert written[row, column] == pytest.approx(told["peak"])
     refused = CliRunner().invoke(app, ["radiograph", str(numbers), "mass"])

@@ -68,6 +68,27 @@ def test_low_is_bright_in_monochrome1(tmp_path: Path):
     assert found.digest == read_radiograph(radiograph(tmp_path / "y")).digest
 
 
+@pytest.mark.parametrize("polarity", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_background_and_never_tissue(polarity: str, tmp_path: Path):
+    """Whatever number stands for it, it is as dark as the darkest pixel and moves no other."""
+    values, inside = stored(), np.ones((6, 8), bool)
+    inside[:2, :] = False
+    seen = values[inside]
+    turned = values if polarity == "MONOCHROME2" else seen.max() + seen.min() - values
+    for number in (0, 4095):
+        padded = np.where(inside, turned, number).astype("<u2")
+        found = read_radiograph(
+            radiograph(
+                tmp_path / f"{polarity}{number}", PhotometricInterpretation=polarity,
+                PixelPaddingValue=number, PixelData=padded.tobytes(),
+            )
+        )  # fmt: skip
+        assert np.array_equal(found.pixels[inside], seen)
+        assert (found.pixels[~inside] == seen.min()).all()
+        assert [message.code for message in found.warnings] == ["padding"]
+        assert "33%" in found.warnings[0].message
+
+
 def test_a_lateral_view_is_warned_of(tmp_path: Path):
     found = read_radiograph(radiograph(tmp_path / "x", ViewPosition="LL"))
     assert [message.code for message in found.warnings] == ["not-frontal"]

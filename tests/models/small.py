@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from napari_ctvlp.models import store
-from napari_ctvlp.models.encoders import biovil_net, colipri_net, merlin_net
-from napari_ctvlp.models.store import reading
+from napari_ctvlp.models.encoders import biovil_net, colipri_net, fvlm_net, merlin_net
 
 TEXT = {"text_layers": 1, "text_heads": 2, "text_inner": 16, "vocabulary": 64}
 SIZES: Mapping[str, dict] = {
@@ -22,8 +21,12 @@ SIZES: Mapping[str, dict] = {
     "merlin": {"blocks": [1, 1, 1, 1], "text_width": 16, **TEXT, "vocabulary": 300,
                "positions": 130, "window": 16},
     "biovil_t": {"blocks": [1, 1, 1, 1], "basic": True, "text_width": 16, **TEXT},
+    "biovil": {"blocks": [1, 1, 1, 1], "basic": True, "text_width": 16, "two_visits": False,
+               **TEXT},
+    "fvlm": {"hidden": 48, "inner": 96, "heads": 4, "shared": 32, "text": {
+        "width": 32, "layers": 2, "heads": 4, "inner": 64, "vocabulary": 60, "positions": 40}},
 }  # fmt: skip
-FIELDS = {"colipri": "edge = 64", "merlin": "shape = [96, 96, 48]", "biovil_t": ""}
+FIELDS = {"colipri": "edge = 64", "merlin": "shape = [96, 96, 48]"}
 NETWORKS: Mapping[str, dict[str, Callable[..., nn.Module]]] = {
     "colipri": {"model": lambda **k: colipri_net.Colipri(colipri_net.Sizes(**k))},
     "merlin": {"model": lambda **k: merlin_net.Merlin(merlin_net.Sizes(**k))},
@@ -31,7 +34,14 @@ NETWORKS: Mapping[str, dict[str, Callable[..., nn.Module]]] = {
         "image": lambda **k: biovil_net.ImageTower(biovil_net.Sizes(**k)),
         "text": lambda **k: biovil_net.TextTower(biovil_net.Sizes(**k)),
     },
+    "biovil": {
+        "image": lambda **k: biovil_net.ImageTower(biovil_net.Sizes(**k)),
+        "text": lambda **k: biovil_net.TextTower(biovil_net.Sizes(**k)),
+    },
+    "fvlm": {"model": lambda **k: fvlm_net.Fvlm(fvlm_net.Sizes(**k))},
 }
+#: Parameters that begin as nothing and would make every place alike.
+SPREAD = ("query_tokens", "visual_encoder.patch_embedding.position_embeddings")
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "no", "present", "a", "lung", "nodule",
          "nodules", "pleural", "effusion", "emphysema", "mass"]  # fmt: skip
 
@@ -39,23 +49,38 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "no", "present", "a", "lu
 def host(model: str, home: Path, monkeypatch: pytest.MonkeyPatch, *, words: bool = True) -> Path:
     """Put a small copy of a model where the real one would lie; return its folder."""
     cards = home / "cards"
-    shutil.copytree(store.CARDS, cards, dirs_exist_ok=True)
+    if not cards.is_dir():
+        shutil.copytree(store.CARDS, cards)
     text = (cards / f"{model}.toml").read_text()
-    rows = "".join(f"{key} = {json.dumps(value)}\n" for key, value in SIZES[model].items())
-    text = text.replace("[settings]\n", f"[settings]\n{FIELDS[model]}\n", 1)
+    rows = "".join(f"{key} = {toml(value)}\n" for key, value in SIZES[model].items())
+    text = text.replace("[settings]\n", f"[settings]\n{FIELDS.get(model, '')}\n", 1)
+    text = text.replace("[settings.sizes]\ntwo_visits = false\n", "")
     (cards / f"{model}.toml").write_text(f"{text}\n[settings.sizes]\n{rows}")
-    monkeypatch.setattr(reading, "CARDS", cards)
+    monkeypatch.setenv("CTVLP_CARDS", str(cards))
     monkeypatch.setenv("CTVLP_MODELS", str(home / "models"))
     folder = home / "models" / model
     folder.mkdir(parents=True)
     torch.manual_seed(7)
     for part, make in NETWORKS[model].items():
-        save(make(**SIZES[model]).state_dict(), folder / file_of(model, part))
+        state = make(**SIZES[model]).state_dict()
+        for name in [name for name in state if name in SPREAD]:
+            state[name] = torch.randn(state[name].shape)
+        inside = store.card(model).settings["checkpoints"][part].get("inside", "")
+        save({inside: state} if inside else state, folder / file_of(model, part))
+    if store.bundle(store.card(model)).ask:
+        store.accept(store.card(model))
     if words:
         (folder / "vocab.txt").write_text("\n".join(WORDS))
         if model == "merlin":
             write_byte_pairs(folder)
     return folder
+
+
+def toml(value: object) -> str:
+    """Return a value as TOML writes it."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value)
 
 
 def file_of(model: str, part: str) -> str:

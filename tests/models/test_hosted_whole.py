@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -25,13 +24,9 @@ MODELS = ("colipri", "merlin", "biovil_t")
 
 
 @pytest.fixture(scope="module")
-def small() -> ModuleType:
+def small(hosting: ModuleType) -> ModuleType:
     """Return ``small.py`` beside this file."""
-    path = Path(__file__).with_name("small.py")
-    spec = importlib.util.spec_from_file_location("small", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return hosting
 
 
 @pytest.fixture(autouse=True)

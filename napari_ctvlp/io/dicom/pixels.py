@@ -90,9 +90,15 @@ def read_slice(stack: Stack, number: int) -> NDArray[Any]:
 
 def read_frame(frame: Frame) -> NDArray[Any]:
     """Return one frame by itself, shape (row, column); as :func:`read_slice` does."""
+    return read_padded(frame)[0]
+
+
+def read_padded(frame: Frame) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return one frame as :func:`read_frame` does, and which of its pixels are padding."""
     with judged(frame.header.path):
         ((_, stored),) = _decoded([frame])
-        return _rescaled(stored, frame)
+        mask = _padding(stored, frame)
+        return _rescaled(stored, frame), np.zeros(stored.shape, bool) if mask is None else mask
 
 
 def _say_padding(padded: int, inner: int, size: int, notes: Notes) -> None:

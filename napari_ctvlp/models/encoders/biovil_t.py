@@ -25,6 +25,7 @@ from napari_ctvlp.core.findings import FindingsTable
 from napari_ctvlp.core.geometry import ipl_affine, ras_to_screen, transform
 from napari_ctvlp.core.radiograph import Radiograph
 from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.models.encoders.framing import inside
 from napari_ctvlp.models.encoders.hosting import loaded, table_of, text_vectors
 from napari_ctvlp.models.protocol import Compute, ModelCard, Progress, silent
@@ -143,9 +144,34 @@ class BiovilT:
             grids, dict.fromkeys(("whole", ""), patches.vector), self.card.id, "", scan.digest
         )
 
-    def encode_radiograph(self, radiograph: Radiograph, progress: Progress = silent) -> Encoding:
-        """Encode a picture: as :meth:`encode` does, with one cell of depth and no place."""
-        patches = self._patches(radiograph.pixels, progress)
+    def encode_radiograph(
+        self,
+        radiograph: Radiograph,
+        progress: Progress = silent,
+        prior: Radiograph | None = None,
+    ) -> Encoding:
+        """Encode a picture: as :meth:`encode` does, with one cell of depth and no place.
+
+        Parameters
+        ----------
+        radiograph : Radiograph
+        progress : callable
+        prior : Radiograph, optional
+            An earlier picture of the same patient, for a model of two visits.
+
+        Raises
+        ------
+        ModelRefused
+            If the model knows no earlier pictures.
+        """
+        if prior is not None and not self.network.encoder.two_visits:
+            raise ModelRefused(
+                "no-prior",
+                "a model that compares two pictures, such as biovil_t.",
+                f"{self.card.id} reads one picture only.",
+                "Leave the earlier picture out, or choose another model.",
+            )
+        patches = self._patches(radiograph.pixels, progress, prior)
         valid = np.ones((patches.smooth.shape[0], 1, patches.smooth.shape[1]), np.bool_)
         grids = (
             TokenGrid(patches.smooth[:, None], np.eye(4), valid, "patch", kind="cosine"),
@@ -168,15 +194,20 @@ class BiovilT:
         """Return one row per finding of the card, for the picture as a whole."""
         return table_of(self.card, encoding, self.prompts)
 
-    def _patches(self, pixels: NDArray[Any], progress: Progress) -> Patches:
+    def _patches(
+        self, pixels: NDArray[Any], progress: Progress, prior: Radiograph | None = None
+    ) -> Patches:
         import torch
 
-        picture = prepared(pixels, self.crop)
         lean, device = self.compute.precision == "bfloat16", torch.device(self.compute.device)
+        visits = [pixels] if prior is None else [pixels, prior.pixels]
         progress(0.3, "encoding")
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=lean):
-            image = torch.from_numpy(picture).expand(1, 3, -1, -1).to(device)
-            projected = self.network.project(self.network.encoder(image))[0].float()
+            images = [
+                torch.from_numpy(prepared(one, self.crop)).expand(1, 3, -1, -1).to(device)
+                for one in visits
+            ]
+            projected = self.network.project(self.network.encoder(*images))[0].float()
         return patches_of(projected.permute(1, 2, 0).cpu().numpy())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -16,9 +17,14 @@ _REQUIRED = ("id", "title", "kind", "licence", "source", "summary", "entry")
 _ENTRY = re.compile(r"(encoders|segmenters)(\.\w+)+:\w+")
 
 
+def _folder() -> Path:
+    """Return the folder of cards: ``CTVLP_CARDS``, to try others out, or the one that ships."""
+    return Path(os.environ.get("CTVLP_CARDS") or CARDS)
+
+
 def cards(kind: str = "") -> tuple[ModelCard, ...]:
-    """Return every card that ships, by id; only one ``kind`` if given."""
-    found = (read_card(path) for path in sorted(CARDS.glob("*.toml")))
+    """Return every card there is, by id; only one ``kind`` if given."""
+    found = (read_card(path) for path in sorted(_folder().glob("*.toml")))
     return tuple(card for card in found if kind in ("", card.kind))
 
 
@@ -30,9 +36,9 @@ def card(model_id: str) -> ModelCard:
     ModelRefused
         If no card has this id, or the card is not readable.
     """
-    path = CARDS / f"{model_id}.toml"
+    path = _folder() / f"{model_id}.toml"
     if not re.fullmatch(r"[\w-]+", model_id) or not path.is_file():
-        known = ", ".join(sorted(path.stem for path in CARDS.glob("*.toml"))) or "none"
+        known = ", ".join(sorted(path.stem for path in _folder().glob("*.toml"))) or "none"
         raise ModelRefused(
             "unknown-model",
             f"one of these models: {known}.",
@@ -50,10 +56,10 @@ def read_card(path: Path) -> ModelCard:
     ModelRefused
         If the file is not TOML or lacks a part.
     """
-    try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise bad_card(path.name, f"cannot be read ({error}).") from error
+    table = _read(path)
+    like = str(table.pop("like", ""))
+    if like:
+        table = _over(_read(path.with_name(f"{Path(like).name}.toml")), table)
     missing = [name for name in _REQUIRED if not isinstance(table.get(name), str)]
     if missing:
         raise bad_card(path.name, f"lacks {', '.join(missing)}.")
@@ -65,6 +71,22 @@ def read_card(path: Path) -> ModelCard:
         known_failures=tuple(table.get("known_failures", ())),
         settings={**table.get("settings", {}), "entry": table["entry"]},
     )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise bad_card(path.name, f"cannot be read ({error}).") from error
+
+
+def _over(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
+    """Return a card's table with another's written over it, part by part."""
+    both = {**base, **table}
+    for name in base.keys() & table.keys():
+        if isinstance(base[name], dict) and isinstance(table[name], dict):
+            both[name] = _over(base[name], table[name])
+    return both
 
 
 def bad_card(name: str, what: str) -> ModelRefused:

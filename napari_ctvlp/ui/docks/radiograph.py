@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from napari_ctvlp.ui.jobs import Bridge
 
+NO_PRIOR = "Compare with an earlier one..."
 _FILES = "Radiographs (*.dcm *.png *.jpg *.jpeg);;All files (*)"
 
 
@@ -38,20 +39,27 @@ class RadiographDock(QWidget):
         super().__init__()
         self.viewer, self.bridge = viewer, bridge
         self.radiograph: Radiograph | None = None
+        self.prior: Radiograph | None = None
         self._number = 0
         self.open_button = QPushButton("Open radiograph...")
+        self.prior_button = QPushButton(NO_PRIOR)
         self.edit = QLineEdit()
         self.edit.setPlaceholderText("left pleural effusion")
         self.bar, self.answer = JobBar(), QLabel()
         self.answer.setWordWrap(True)
         self.bar.hide()
         layout = QVBoxLayout(self)
-        for widget in (self.open_button, self.edit, self.bar, self.answer):
+        for widget in (self.open_button, self.prior_button, self.edit, self.bar, self.answer):
             layout.addWidget(widget)
         layout.addStretch()
         self.open_button.setToolTip("A DX or CR file, or a PNG or JPEG of a radiograph")
+        self.prior_button.setToolTip(
+            "A picture of the same patient from before, which the model compares with; "
+            "press again to leave it out"
+        )
         self.edit.setToolTip("What to look for; Enter asks")
         self.open_button.clicked.connect(self._choose)
+        self.prior_button.clicked.connect(self._choose_prior)
         self.edit.returnPressed.connect(self._ask)
         bridge.progressed.connect(self._progress)
         bridge.finished.connect(self._done)
@@ -67,11 +75,34 @@ class RadiographDock(QWidget):
             self.answer.setText(str(error))
             return
         self._number = 0
+        self.compare(None)
         self._drop((Radiograph, RadiographMap))
         self.radiograph = radiograph
         self.viewer.add_layer(picture_layer(radiograph))
         self.viewer.reset_view()
         self.answer.setText(" ".join(message.message for message in radiograph.warnings))
+
+    def compare(self, path: Path | str | None) -> None:
+        """Take an earlier picture to compare with; None leaves it out."""
+        from napari_ctvlp.io.radiograph import read_radiograph
+
+        try:
+            self.prior = read_radiograph(path) if path is not None else None
+        except CtvlpError as error:
+            self.answer.setText(str(error))
+            return
+        earlier = self.prior
+        self.prior_button.setText(
+            f"Earlier: {earlier.series or 'picture'}" if earlier else NO_PRIOR
+        )
+
+    def _choose_prior(self, checked: bool = False) -> None:
+        if self.prior is not None:
+            self.compare(None)
+            return
+        name, _ = QFileDialog.getOpenFileName(self, "Earlier radiograph", "", _FILES)
+        if name:
+            self.compare(name)
 
     def _choose(self, checked: bool = False) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Open radiograph", "", _FILES)
@@ -84,8 +115,9 @@ class RadiographDock(QWidget):
         elif self.edit.text().strip():
             self.bar.show()
             self._number = self.bridge.submit(
-                "ground_radiograph", radiograph=self.radiograph, phrase=self.edit.text()
-            )
+                "ground_radiograph", radiograph=self.radiograph, phrase=self.edit.text(),
+                prior=self.prior,
+            )  # fmt: skip
 
     def _progress(self, number: int, share: float, stage: str) -> None:
         if number == self._number:
@@ -145,7 +177,8 @@ def map_layer(found: RadiographMap, radiograph: Radiograph) -> Image:
 def map_words(found: RadiographMap) -> str:
     """Return the answer in words; a cosine without a threshold asserts nothing."""
     row, column = found.peak_index
-    return (
+    compared = "Compared with the earlier picture. " if found.prior else ""
+    return compared + (
         f"Highest cosine {found.peak:.3f} in row {row}, column {column}; the whole picture "
         f"{found.score:.3f}. No threshold is known for this model: whether it is there cannot "
         "be told from this."
