@@ -56,6 +56,18 @@ def is_foreign(text: str) -> bool:
     return any(match.has("outside") for match in matches(words(text)))
 
 
+def searched_place(phrase: Phrase) -> Place | None:
+    """Return the place a phrase names, where it is searched.
+
+    "Bronchial wall thickening" names the airways, yet what the models were taught of it lies in
+    the lungs, beyond the last airway that a segmenter draws: then no place is returned.
+    """
+    place, finding = places().get(phrase.anatomy), findings().get(phrase.finding)
+    if place is None or finding is None or place.name != "airways":
+        return place
+    return None if "lung_left" in finding.organs else place
+
+
 def missing_organ(phrase: Phrase, anatomy: AnatomyMap) -> str:
     """Return why the phrase's place cannot be searched for its finding, or an empty text."""
     place = places().get(phrase.anatomy)
@@ -79,7 +91,7 @@ def _searched(phrase: Phrase, anatomy: AnatomyMap, concept: str) -> tuple[tuple[
     finding = findings().get(phrase.finding)
     taught = {c.name: c for c in concepts()}.get(finding.concept if finding else concept)
     margin = taught.margin_mm if taught else 0.0
-    place = places().get(phrase.anatomy)
+    place = searched_place(phrase)
     if place is not None:
         named = _named(place, anatomy)
         if named:

@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 
 from napari_ctvlp.core.encoding import Encoding, TokenGrid
+from napari_ctvlp.core.gating import searched_place
 from napari_ctvlp.core.phrase import Phrase
-from napari_ctvlp.core.vocabulary import findings, places
+from napari_ctvlp.core.vocabulary import findings
 from napari_ctvlp.errors import ModelRefused
 
 
@@ -100,7 +101,7 @@ def _organ(
     phrase: Phrase, organs: Mapping[str, Sequence[str]], routes: Mapping[str, Any]
 ) -> tuple[str, str]:
     """Return the model's organ for a phrase, ``""`` for none, and the sentence that says so."""
-    place = places().get(phrase.anatomy)
+    place = searched_place(phrase)
     if place is not None:
         named = {place.name, *place.members}
         organ = next((name for name, house in organs.items() if named & {*house}), "")

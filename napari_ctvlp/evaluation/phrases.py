@@ -52,10 +52,12 @@ class Outcome:
 
     @property
     def whole(self) -> bool:
+        """Every finding with all five fields."""
         return _distinct(self.got) == _distinct(self.row.readings)
 
     @property
     def main(self) -> bool:
+        """The finding that is looked for."""
         return _main(self.got)[:5] == _main(self.row.readings)[:5]
 
 
@@ -77,9 +79,7 @@ def shares(found: Sequence[Outcome]) -> dict[str, float]:
     for outcome in found:
         right["whole"] += outcome.whole
         right["main"] += outcome.main
-        pairs = zip(
-            (*FIELDS, *EXTRA), _main(outcome.got), _main(outcome.row.readings), strict=True
-        )
+        pairs = zip((*FIELDS, *EXTRA), _main(outcome.got), _main(outcome.row.readings), strict=True)
         right.update(name for name, got, wanted in pairs if got == wanted)
     return {name: right[name] / count for name in ("whole", "main", *FIELDS, *EXTRA)}
 
@@ -92,7 +92,7 @@ def _row(cells: dict[str, str]) -> Row:
 
 
 def _understood(phrase: Phrase) -> tuple[Reading, ...]:
-    every = getattr(phrase, "every", (phrase,))
+    every = phrase.every
     return tuple(
         (
             one.finding,
@@ -100,7 +100,7 @@ def _understood(phrase: Phrase) -> tuple[Reading, ...]:
             one.side,
             "yes" if one.negated else "no",
             "yes" if one.uncertain else "no",
-            getattr(one, "change", ""),
+            one.change,
             "" if one.size_mm is None else f"{one.size_mm:g}",
         )
         for one in every

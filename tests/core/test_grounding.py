@@ -124,7 +124,7 @@ def test_shares_tell_where_the_heat_is(anatomy):
         ("lung mass", replace(VECTOR, known=0.1, nearest=("nodule",)), "it knows: “nodule”."),
         ("brain tumour", VECTOR, "does not know these words"),
         ("aortic dissection", VECTOR, "was not taught"),
-        ("bone lesion", VECTOR, "elsewhere only: left lung and right lung"),
+        ("nodule in the spleen", VECTOR, "elsewhere only: left lung and right lung"),
     ],
 )
 def test_what_the_model_cannot_judge(anatomy, text, vector, words):

@@ -28,6 +28,18 @@ class Finding:
         Prompts of the findings table.
     narrower : tuple of str
         Findings that it is when it lies in an organ of theirs: a stone in the kidney.
+    also : tuple of str
+        Further words of reports; the text head is not trained on them.
+    parts : tuple of str
+        What is enlarged, dilated or thickened when this is meant.
+    generic : bool
+        A finding only together with an organ: "enlarged".
+    snomed : str
+        SNOMED CT id, where certain.
+    ct_rate : tuple of str
+        Labels of CT-RATE it stands for.
+    fvlm : bool
+        Among the findings that fVLM names, as far as they are known.
     """
 
     name: str
@@ -38,6 +50,12 @@ class Finding:
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     narrower: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    generic: bool = False
+    snomed: str = ""
+    ct_rate: tuple[str, ...] = ()
+    fvlm: bool = False
 
 
 @dataclass(frozen=True)
