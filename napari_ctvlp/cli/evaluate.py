@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,17 +11,27 @@ from napari_ctvlp.cli.options import Device, Model
 from napari_ctvlp.cli.output import Outputs, say, terminal_progress
 from napari_ctvlp.errors import InputRefused
 
-#: Given instead of a folder: findings painted into the validation CTs.
-SYNTHETIC = "synthetic"
+if TYPE_CHECKING:
+    from napari_ctvlp.training.data import Chest
+
+#: Given instead of a folder: findings painted into the validation CTs; the absence check.
+SYNTHETIC, ABSENCE, PHANTOMS = "synthetic", "absence", "phantoms"
 Report = dict[str, Any]
 
 
 def evaluate(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="DIR|synthetic", help="One folder per case; or painted findings."),
+        typer.Argument(
+            metavar="DIR|synthetic|absence", help="One folder per case; or painted findings."
+        ),
     ],
+    cases: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR|phantoms]", help="Of 'absence': cases, or painted CTs."),
+    ] = None,
     *,
+    png: Annotated[Path | None, typer.Option(help="Risk by coverage as .png.")] = None,
     out: Annotated[Path | None, typer.Option(help="All numbers as .json.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="The tables as .md.")] = None,
     previous: Annotated[
@@ -41,6 +51,12 @@ def evaluate(
     """Measure a model on the protocol's cases, beside four baselines and older weights."""
     from napari_ctvlp.evaluation import runner, tables
 
+    if str(folder) == ABSENCE:
+        from napari_ctvlp.cli.evaluate_absence import absence
+
+        chests = validation_chests(data) if str(cases) == PHANTOMS else []
+        absence(cases, model, device, chests, each, out=out, markdown=markdown, png=png)
+        return
     sets = runner.load_sets(model, device, previous, seeds or ())
     with Outputs(folder) as outputs:
         if str(folder) == SYNTHETIC:
@@ -61,8 +77,22 @@ def evaluate(
 def _synthetic(data: Path | None, each: int, sets: Any) -> Report:
     """Paint findings into the validation CTs and measure every set of weights on them."""
     from napari_ctvlp.evaluation.runner import run_synthetic
-    from napari_ctvlp.training.data import Chest, cases
     from napari_ctvlp.training.unseen import samples
+
+    chests = validation_chests(data)
+    say(f"Painting {each} scans per finding into {len(chests)} CTs.")
+    return run_synthetic(samples(chests, each), sets)
+
+
+def validation_chests(data: Path | None) -> list[Chest]:
+    """Load the prepared validation CTs of a folder.
+
+    Raises
+    ------
+    InputRefused
+        If it holds none.
+    """
+    from napari_ctvlp.training.data import Chest, cases
 
     names = [case.name for case in cases("validation")]
     chests = [Chest.load(data / f"{n}.npz") for n in names if data and (data / f"{n}.npz").exists()]
@@ -73,5 +103,4 @@ def _synthetic(data: Path | None, each: int, sets: Any) -> Report:
             f"{data} holds none of them.",
             "Make one with 'ctvlp train prepare'.",
         )
-    say(f"Painting {each} scans per finding into {len(chests)} CTs.")
-    return run_synthetic(samples(chests, each), sets)
+    return chests

@@ -41,6 +41,7 @@ def ground(
     grid: Annotated[Grid, typer.Option(help="Grid of the written heatmap.")] = Grid.SCAN,
     gate: Annotated[bool, typer.Option(help="Search only where the phrase says.")] = True,
     parser: Annotated[bool, typer.Option(help="Understand side and negation.")] = True,
+    several: Annotated[bool, typer.Option(help="Mean of several wordings, or as typed.")] = True,
     maps: Annotated[Maps | None, typer.Option(help="Kind of map, where there are several.")] = None,
     model: Model = "mini",
     series: Series = "",
@@ -54,8 +55,8 @@ def ground(
         progress = terminal_progress()
         scan = verbs.open_scan(ct, series=series_choice(series), progress=progress)
         heatmap = verbs.ground(
-            scan, phrase, model=model, gate=gate, parser=parser, maps=maps or "", device=device,
-            progress=progress,
+            scan, phrase, model=model, gate=gate, parser=parser, several=several,
+            maps=maps or "", device=device, progress=progress,
         )  # fmt: skip
         if half:
             _save(half, heatmap, scan, grid)
@@ -86,6 +87,10 @@ def _summarise(stats: dict[str, Any]) -> None:
         return
     x, y, z = stats["peak_ras_mm"]
     say(f"Peak {stats['peak']:.3f} at R {x:.1f}, A {y:.1f}, S {z:.1f} mm.")
+    if len(stats["wordings"]) > 1:
+        values = [row["value"] for row in stats["wordings"]]
+        flips = "; the answer depends on the wording" if stats["flips"] else ""
+        say(f"Over {len(values)} wordings {min(values):.3f} to {max(values):.3f}{flips}.")
     shares = sorted(stats["shares"].items(), key=lambda item: -item[1])[:5]
     if shares:
         say("Share of the heatmap: " + ", ".join(f"{name} {share:.0%}" for name, share in shares))

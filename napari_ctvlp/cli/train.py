@@ -173,6 +173,36 @@ def ship(
 
 
 @train.command()
+def absence(
+    *,
+    data: Data = PREPARED,
+    out: Annotated[Path | None, typer.Option(help="Calibration; that which ships.")] = None,
+    model: Annotated[str, typer.Option(help="Card id of the encoder.")] = "mini",
+    each: Annotated[int, typer.Option(help="Scans per finding and CT.")] = 1,
+    alarms: Annotated[float, typer.Option(help='False-alarm level of "present".')] = 0.1,
+) -> None:
+    """Fit the absence check on calibration and training CTs painted anew."""
+    from napari_ctvlp.cli.evaluate_absence import asked
+    from napari_ctvlp.core.vocabulary import findings
+    from napari_ctvlp.engine import calibrations
+    from napari_ctvlp.evaluation.protocol import protocol
+    from napari_ctvlp.evaluation.reader import Model
+    from napari_ctvlp.training.absence import SEED, fit
+
+    _one_thread()
+    loaded = Model.load(model)
+    phrases = {name: findings()[name].title for name in protocol().catalogue}
+    chests = [*_chests(data, "calibration"), *_chests(data, "train")]
+    pairs = list(asked(chests, loaded, phrases, each, SEED))
+    made = fit(
+        pairs, model, calibrations.weights_of(loaded.card),
+        "findings painted into calibration and training CTs", false_alarm=alarms,
+    )  # fmt: skip
+    calibrations.save(made, out or calibrations.shipped(model))
+    typer.echo(f"present from {made.present:.2f}, absent under {made.absent:.2f}", err=True)
+
+
+@train.command()
 def expert(
     *,
     data: Data = PREPARED,

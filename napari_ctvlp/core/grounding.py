@@ -29,6 +29,7 @@ from scipy import ndimage
 
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import TextVector, TokenGrid
+from napari_ctvlp.core.extent import out_of_view
 from napari_ctvlp.core.gating import allowed_field, is_foreign, main_concept, missing_organ
 from napari_ctvlp.core.geometry import Affine, spacing, transform, voxel_of
 from napari_ctvlp.core.heatmap import Background, Gate, Heatmap, Verdict
@@ -38,6 +39,8 @@ from napari_ctvlp.core.vocabulary import findings
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+#: Begins the reason of a denied phrase.
+DENIED = "Not asserted: the phrase denies it, the map shows where it was looked for. "
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,7 @@ def heatmap(
         verdict=verdict,
         reason=reason,
         margin=margin,
+        doubt=doubt,
         shares=shares(values, allowed, grid.affine, anatomy, chosen.present / 2),
     )
 
@@ -323,8 +327,7 @@ def _verdict(
     phrase: Phrase, doubt: str, settings: Settings, peak: float, background: Background
 ) -> tuple[Verdict, str]:
     """Return one of three answers and the sentence that explains it."""
-    denied = "Not asserted: the phrase denies it, the map shows where it was looked for. "
-    start = denied if phrase.negated else ""
+    start = DENIED if phrase.negated else ""
     if doubt:
         return "cannot tell", start + doubt
     if peak < settings.absent:
@@ -360,7 +363,7 @@ def _doubt(
     least = settings.known if vector.least is None else vector.least
     if is_foreign(phrase.text) or vector.known < least:
         return "The model does not know these words." + instead(vector)
-    missing = missing_organ(phrase, anatomy)
+    missing = missing_organ(phrase, anatomy) or out_of_view(phrase, anatomy, main_concept(vector))
     if missing:
         return missing
     return "" if np.isfinite(peak) else "There is nothing to search: the place is not in this scan."

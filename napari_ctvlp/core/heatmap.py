@@ -57,6 +57,24 @@ class Background:
 
 
 @dataclass(frozen=True)
+class Wording:
+    """What one wording of a phrase says at the peak of all of them.
+
+    Attributes
+    ----------
+    text : str
+    value : float
+        In the heatmap's unit.
+    support : float
+        As in :class:`Heatmap`; NaN without a calibration.
+    """
+
+    text: str
+    value: float
+    support: float = float("nan")
+
+
+@dataclass(frozen=True)
 class Heatmap:
     """Similarity of a scan to a phrase on a grid of its own.
 
@@ -89,6 +107,19 @@ class Heatmap:
     score : float
         Similarity of the whole organ to the phrase; NaN where the model has none. The values of
         a split add up to it, but for a constant that no cell holds.
+    doubt : str
+        Why the model cannot judge at all, or ``""``.
+    support : float
+        Calibrated probability, 0..1, that the phrase's finding is there; NaN without a
+        calibration of these weights.
+    naive : {"present", "absent", "cannot tell"}
+        The answer by the peak and the card's thresholds alone.
+    clues : mapping of str to float
+        What the peak was compared with (:mod:`napari_ctvlp.core.absence`); empty before.
+    wordings : tuple of Wording
+        The prompts whose mean this is.
+    flips : bool
+        Some wordings would be called present and others would not.
     """
 
     values: NDArray[np.float32]
@@ -105,6 +136,12 @@ class Heatmap:
     kind: Unit = "probability"
     organ: str = ""
     score: float = float("nan")
+    doubt: str = ""
+    support: float = float("nan")
+    naive: Verdict = "cannot tell"
+    clues: Mapping[str, float] = field(default_factory=dict)
+    wordings: tuple[Wording, ...] = ()
+    flips: bool = False
 
     def __post_init__(self) -> None:
         """Freeze the arrays and check the affine."""

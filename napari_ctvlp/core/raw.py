@@ -143,8 +143,7 @@ def _verdict(
 
     Without thresholds on the card no model gets to say present or absent.
     """
-    denied = "Not asserted: the phrase denies it, the map shows where it was looked for. "
-    start = denied if phrase.negated else ""
+    start = grounding.DENIED if phrase.negated else ""
     if chosen.missing or is_foreign(phrase.text):
         return "cannot tell", start + (chosen.missing or "The model does not know these words.")
     if not np.isfinite(peak):

@@ -61,7 +61,9 @@ def heatmap_stats(heatmap: Heatmap, scan: Scan) -> dict[str, Plain]:
     -------
     dict
         ``peak_ras_mm`` in RAS mm (null when nothing may be searched), ``peak``, ``verdict``,
-        ``reason``, ``margin``, ``kind`` of value, the model's ``organ``, ``score``, ``gate``,
+        ``reason``, ``margin``, ``support`` with its ``clues``, the ``naive`` answer of the peak
+        alone, ``wordings`` and whether the answer ``flips`` with them, ``doubt``, ``kind`` of
+        value, the model's ``organ``, ``score``, ``gate``,
         ``shares``, ``background``, the parsed ``phrase``,
         ``model`` with its weights' SHA-256, and the ``scan`` digest.
     """
@@ -75,6 +77,12 @@ def heatmap_stats(heatmap: Heatmap, scan: Scan) -> dict[str, Plain]:
         "kind": heatmap.kind,
         "organ": heatmap.organ,
         "score": heatmap.score,
+        "support": heatmap.support,
+        "doubt": heatmap.doubt,
+        "naive": heatmap.naive,
+        "clues": heatmap.clues,
+        "wordings": heatmap.wordings,
+        "flips": heatmap.flips,
         "gate": heatmap.gate,
         "shares": heatmap.shares,
         "background": heatmap.background,

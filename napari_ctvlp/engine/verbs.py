@@ -147,6 +147,7 @@ def ground(
     model: str = "mini",
     gate: bool = True,
     parser: bool = True,
+    several: bool = True,
     maps: str = "",
     device: str = "auto",
     progress: Progress = silent,
@@ -169,6 +170,8 @@ def ground(
         False searches the whole field of view whatever place the phrase names.
     parser : bool
         False gives the raw text to the model: side and negation are then not understood.
+    several : bool
+        False embeds the phrase as it stands, not the mean of the card's wordings.
     maps : str
         Kind of map, ``"split"`` or ``"cosine"``, of a model that has several; ``""`` for the
         one on its card.
@@ -178,7 +181,7 @@ def ground(
     Returns
     -------
     Heatmap
-        Scores on the token grid, peak, gate, verdict, shares per anatomy.
+        Scores on the token grid, peak, gate, verdict with its number, shares per anatomy.
 
     Raises
     ------
@@ -191,26 +194,21 @@ def ground(
     >>> ground(open_scan("chest.nii.gz"), "lung mass").peak_ras  # doctest: +SKIP
     (-61.0, 18.5, -203.75)
     """
-    from napari_ctvlp.core import raw
     from napari_ctvlp.core.parser import parse
+    from napari_ctvlp.engine import judging
 
-    card = store.card(model)
-    chosen = compute.choose(device, card)
+    chosen = compute.choose(device, store.card(model))
     found, tokens = _looked_at(scan, anatomy, encoding, model, device, progress)
     parsed = parse(phrase) if parser else Phrase(phrase, phrase)
     progress(0.9, "phrase")
-    (vector,) = _encoder(model, chosen).embed([parsed.query])
+    with loading:
+        loaded = _encoder(model, chosen)
+        neutral, rivals = _neutral(model, chosen), judging.rivals(loaded)
     progress(0.95, "heatmap")
-    return raw.ground(
-        tokens,
-        vector,
-        parsed,
-        found,
-        settings=card.settings,
-        kind=maps,
-        gate_applied=gate,
-        background=_neutral(model, chosen),
-    )
+    return judging.answer(
+        loaded, tokens, parsed, found, neutral=neutral, rivals=rivals, kind=maps,
+        gate_applied=gate, several=several,
+    )  # fmt: skip
 
 
 def score(

@@ -17,7 +17,7 @@ from napari_ctvlp import errors
 from napari_ctvlp.core.anatomy import AnatomyMap, Organ
 from napari_ctvlp.core.encoding import AttentionMaps, Encoding, EncodingSummary, TokenGrid
 from napari_ctvlp.core.findings import FindingRow, FindingsTable
-from napari_ctvlp.core.heatmap import Background, Gate, Heatmap
+from napari_ctvlp.core.heatmap import Background, Gate, Heatmap, Wording
 from napari_ctvlp.core.phrase import Phrase, Span
 from napari_ctvlp.core.radiograph import Radiograph, RadiographMap
 from napari_ctvlp.core.scan import Message, Scan, ScanMeta, Source
@@ -30,7 +30,7 @@ Get = Callable[[str], NDArray[Any]]
 
 _SCANS = (Scan, Source, ScanMeta, Message, AnatomyMap, Organ, Surfaces)
 _ENCODINGS = (Encoding, TokenGrid, EncodingSummary, AttentionMaps)
-_ANSWERS = (Heatmap, Gate, Background, Phrase, Span, FindingsTable, FindingRow)
+_ANSWERS = (Heatmap, Gate, Background, Wording, Phrase, Span, FindingsTable, FindingRow)
 _PICTURES = (Radiograph, RadiographMap)
 NOUNS = {noun.__name__: noun for noun in (*_SCANS, *_ENCODINGS, *_ANSWERS, *_PICTURES)}
 _ERRORS = (

@@ -1,0 +1,124 @@
+"""From an encoded scan and a parsed phrase to an answer: wordings, comparisons, verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from napari_ctvlp.core import absence, ensemble, raw
+from napari_ctvlp.core.anatomy import AnatomyMap
+from napari_ctvlp.core.encoding import Encoding, TextVector
+from napari_ctvlp.core.gating import main_concept
+from napari_ctvlp.core.grounding import Settings
+from napari_ctvlp.core.heatmap import Heatmap
+from napari_ctvlp.core.phrase import Phrase
+from napari_ctvlp.core.routing import route
+from napari_ctvlp.core.vocabulary import findings
+from napari_ctvlp.engine.calibrations import calibration
+from napari_ctvlp.models.protocol import Encoder
+
+#: Embedded texts that are kept per loaded encoder.
+_MOST = 4000
+
+
+@dataclass(frozen=True)
+class Words:
+    """A phrase as a model embeds it.
+
+    Attributes
+    ----------
+    texts : tuple of str
+        The positive wordings, the plain one first.
+    vectors : tuple of TextVector
+        One per wording.
+    denied : TextVector or None
+        Mean of the negative wordings.
+    """
+
+    texts: tuple[str, ...]
+    vectors: tuple[TextVector, ...]
+    denied: TextVector | None
+
+    @property
+    def mean(self) -> TextVector:
+        """The mean of the wordings."""
+        return ensemble.mean(self.vectors) if len(self.vectors) > 1 else self.vectors[0]
+
+
+def worded(encoder: Encoder, query: str, *, several: bool = True) -> Words:
+    """Embed a query in the card's wordings, or as it stands."""
+    settings = encoder.card.settings
+    texts = ensemble.filled(settings, query, "present") if several else (query,)
+    negative = ensemble.filled(settings, query, "absent")
+    vectors = embedded(encoder, [*texts, *negative])
+    denied = ensemble.mean(vectors[len(texts) :]) if negative else None
+    return Words(texts, tuple(vectors[: len(texts)]), denied)
+
+
+def answer(
+    encoder: Encoder,
+    encoding: Encoding,
+    phrase: Phrase,
+    anatomy: AnatomyMap,
+    *,
+    neutral: Sequence[TextVector] = (),
+    rivals: Mapping[str, TextVector] | None = None,
+    kind: str = "",
+    gate_applied: bool = True,
+    several: bool = True,
+) -> Heatmap:
+    """Ground a phrase and judge its peak.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    encoding : Encoding
+    phrase : Phrase
+    anatomy : AnatomyMap
+    neutral : sequence of TextVector
+        Phrases that mean nothing.
+    rivals : mapping of str to TextVector, optional
+        Other findings.
+    kind, gate_applied
+        As in :func:`napari_ctvlp.core.raw.ground`.
+    several : bool
+        The mean of the card's wordings, or the phrase as it stands.
+    """
+    card = encoder.card
+    words = worded(encoder, phrase.query, several=several)
+    vector = words.mean
+    heat = raw.ground(
+        encoding, vector, phrase, anatomy, settings=card.settings, kind=kind,
+        gate_applied=gate_applied, background=neutral,
+    )  # fmt: skip
+    if heat.kind != "probability":
+        return heat
+    grid = route(encoding, phrase, card.settings, kind).grid
+    others = absence.Others(tuple(neutral), words.denied, rivals or {})
+    concept = main_concept(vector)
+    known = calibration(card)
+    found = absence.clues(heat, grid, anatomy, others, phrase.finding or concept)
+    heat = absence.judged(heat, found, known, anatomy, concept)
+    chosen = Settings.of(card.settings, phrase.finding or concept)
+    said = ensemble.spread(heat, grid, words.texts, words.vectors, known, concept, chosen.sigma_mm)
+    limit = known.present if known else chosen.present
+    return replace(heat, wordings=said, flips=ensemble.flips(said, limit))
+
+
+def rivals(encoder: Encoder) -> dict[str, TextVector]:
+    """Return the findings a model was taught, each by its title."""
+    known = encoder.card.settings.get("concepts", ())
+    names = [row.name for row in findings().values() if row.concept and row.concept in known]
+    vectors = embedded(encoder, [findings()[name].title for name in names])
+    return dict(zip(names, vectors, strict=True))
+
+
+def embedded(encoder: Encoder, texts: Sequence[str]) -> list[TextVector]:
+    """Return the vectors of texts; each is embedded once per loaded encoder."""
+    kept: dict[str, TextVector] = vars(encoder).setdefault("_embedded", {})
+    if len(kept) + len(texts) > _MOST:
+        kept.clear()
+    new = [text for text in dict.fromkeys(texts) if text not in kept]
+    if new:
+        kept.update(zip(new, encoder.embed(new), strict=True))
+    return [kept[text] for text in texts]
