@@ -15,6 +15,7 @@ from napari_ctvlp.core.lobes import lobe_field, lobe_of
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.regions import region, side_of
 from napari_ctvlp.core.vocabulary import Place, concepts, findings, places
+from napari_ctvlp.core.zones import zone_field
 
 Mask = NDArray[np.bool_]
 
@@ -42,8 +43,11 @@ def allowed_field(
     slab = lobe_field(lobe, side, anatomy, shape, affine) if lobe else None
     if slab is not None:
         allowed = allowed & slab
-    words = _sentence(names, side, lobe if slab is not None else "")
-    return Gate(bool(side or names), side, names, words), allowed
+    part, zone = zone_field(phrase, anatomy, shape, affine)
+    if zone is not None:
+        allowed = allowed & zone
+    words = _sentence(names, side, lobe if slab is not None else "", part)
+    return Gate(bool(side or names or part), side, names, words), allowed
 
 
 def main_concept(vector: TextVector) -> str:
@@ -125,12 +129,13 @@ def _grown(mask: Mask, affine: Affine, margin_mm: float) -> Mask:
     return np.asarray(ndimage.binary_dilation(mask, iterations=cells))
 
 
-def _sentence(names: tuple[str, ...], side: str, lobe: str) -> str:
-    if not names and not side:
+def _sentence(names: tuple[str, ...], side: str, lobe: str, zone: str) -> str:
+    if not names and not side and not zone:
         return "The whole field of view was searched."
     titles = [_FIELDS.get(n) or places()[n].title for n in names] or ["field of view"]
     where = " and ".join(titles)
     own = bool(names) and all(name.endswith(f"_{side}") for name in names)
     half = f"patient's {side} half of the " if side and not own else ""
     part = f", and of it roughly the {lobe} (a plane stands for the fissure)" if lobe else ""
-    return f"Only the {half}{where} was searched{part}."
+    within = f", and there roughly the {zone}" if zone else ""
+    return f"Only the {half}{where} was searched{part}{within}."

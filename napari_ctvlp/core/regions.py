@@ -203,6 +203,11 @@ def region(
     return np.isin(labels, ids)
 
 
+def sampled(mask: Mask, anatomy: AnatomyMap, shape: tuple[int, ...], affine: Affine) -> Mask:
+    """Return a mask on the grid of :func:`regions` on another axis-aligned IPL grid."""
+    return _nearest(mask, regions(anatomy).affine, shape, affine)
+
+
 def thorax(
     anatomy: AnatomyMap, shape: tuple[int, ...] | None = None, affine: Affine | None = None
 ) -> Mask:
