@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_ctvlp.cli.options import Ct, Device, Model, Series, series_choice
+from napari_ctvlp.cli.options import (
+    Ct,
+    Device,
+    Labels,
+    Model,
+    Segmenter,
+    Series,
+    drawn,
+    series_choice,
+)
 from napari_ctvlp.cli.output import NIFTI, STDOUT, Outputs, as_json, say, terminal_progress
 
 if TYPE_CHECKING:
@@ -44,6 +53,8 @@ def ground(
     several: Annotated[bool, typer.Option(help="Mean of several wordings, or as typed.")] = True,
     maps: Annotated[Maps | None, typer.Option(help="Kind of map, where there are several.")] = None,
     model: Model = "mini",
+    segmenter: Segmenter = "anatomy",
+    labels: Labels = None,
     series: Series = "",
     device: Device = "auto",
 ) -> None:
@@ -54,9 +65,10 @@ def ground(
         half = outputs.add(out, NIFTI) if out else None
         progress = terminal_progress()
         scan = verbs.open_scan(ct, series=series_choice(series), progress=progress)
+        anatomy = drawn(labels, scan, progress)
         heatmap = verbs.ground(
-            scan, phrase, model=model, gate=gate, parser=parser, several=several,
-            maps=maps or "", device=device, progress=progress,
+            scan, phrase, anatomy=anatomy, model=model, gate=gate, parser=parser, several=several,
+            maps=maps or "", segmenter=segmenter, device=device, progress=progress,
         )  # fmt: skip
         if half:
             _save(half, heatmap, scan, grid)

@@ -96,7 +96,8 @@ class Encoding:
     organs : mapping of str to ndarray, shape (c,), float32
         One pooled vector per organ, where the model has them.
     attention : mapping of str to ndarray, shape (i, p, l), float32
-        Organ-query attention weights on the first grid (sum to 1 over the organ).
+        Organ-query attention weights (sum to 1 over the organ), on the first grid of that organ,
+        else on the first one.
     model : str
         Card id of the encoder.
     weights : str
@@ -161,17 +162,24 @@ class AttentionMaps:
     Attributes
     ----------
     maps : mapping of str to ndarray, shape (i, p, l), float32
-        Weights on the grid of ``affine``; each sums to 1 over its organ.
-    affine : ndarray, shape (4, 4)
-        Grid cell to RAS mm.
+        Weights, each on a grid of its own; each sums to 1 over its organ.
+    affines : mapping of str to ndarray, shape (4, 4)
+        Cell of each grid to RAS mm.
     model, scan : str
         Card id, digest of the scan.
     """
 
     maps: Mapping[str, NDArray[np.float32]]
-    affine: Affine
+    affines: Mapping[str, Affine]
     model: str
     scan: str
+
+
+def attention_of(encoding: Encoding) -> AttentionMaps:
+    """Return the attention of an encoding with the place of each map."""
+    own = {grid.organ: grid.affine for grid in reversed(encoding.grids)}
+    affines = {name: own.get(name, encoding.grids[0].affine) for name in encoding.attention}
+    return AttentionMaps(encoding.attention, affines, encoding.model, encoding.scan)
 
 
 def summary_of(encoding: Encoding) -> EncodingSummary:

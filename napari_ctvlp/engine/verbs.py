@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from napari_ctvlp.core.anatomy import AnatomyMap
-from napari_ctvlp.core.encoding import AttentionMaps, Encoding, TextVector
+from napari_ctvlp.core.encoding import AttentionMaps, Encoding, TextVector, attention_of
 from napari_ctvlp.core.findings import FindingsTable
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.phrase import Phrase
@@ -149,6 +149,7 @@ def ground(
     parser: bool = True,
     several: bool = True,
     maps: str = "",
+    segmenter: str = "anatomy",
     device: str = "auto",
     progress: Progress = silent,
 ) -> Heatmap:
@@ -161,7 +162,7 @@ def ground(
     phrase : str
         For example ``"nodule in the left lower lobe"``.
     anatomy : AnatomyMap, optional
-        Found with :func:`segment` when left out.
+        Found with :func:`segment` by ``segmenter`` when left out.
     encoding : Encoding, optional
         Of this scan by this model; found with :func:`encode` when left out.
     model : str
@@ -175,6 +176,8 @@ def ground(
     maps : str
         Kind of map, ``"split"`` or ``"cosine"``, of a model that has several; ``""`` for the
         one on its card.
+    segmenter : str
+        Card id of a segmenter.
     device : {"auto", "cuda", "mps", "cpu"}
     progress : callable
 
@@ -198,7 +201,7 @@ def ground(
     from napari_ctvlp.engine import judging
 
     chosen = compute.choose(device, store.card(model))
-    found, tokens = _looked_at(scan, anatomy, encoding, model, device, progress)
+    found, tokens = _looked_at(scan, anatomy, encoding, model, segmenter, device, progress)
     parsed = parse(phrase) if parser else Phrase(phrase, phrase)
     progress(0.9, "phrase")
     with loading:
@@ -217,6 +220,7 @@ def score(
     anatomy: AnatomyMap | None = None,
     encoding: Encoding | None = None,
     model: str = "mini",
+    segmenter: str = "anatomy",
     device: str = "auto",
     progress: Progress = silent,
 ) -> FindingsTable:
@@ -224,7 +228,7 @@ def score(
 
     Parameters
     ----------
-    scan, anatomy, encoding, model, device, progress
+    scan, anatomy, encoding, model, segmenter, device, progress
         As in :func:`ground`.
 
     Returns
@@ -242,7 +246,7 @@ def score(
     >>> from napari_ctvlp import open_scan, score
     >>> max(score(open_scan("chest.nii.gz")).rows, key=lambda row: row.margin)  # doctest: +SKIP
     """
-    found, tokens = _looked_at(scan, anatomy, encoding, model, device, progress)
+    found, tokens = _looked_at(scan, anatomy, encoding, model, segmenter, device, progress)
     progress(0.9, "scores")
     return _encoder(model, compute.choose(device, store.card(model))).score(tokens, found)
 
@@ -265,10 +269,9 @@ def attention(
     Returns
     -------
     AttentionMaps
-        One map (i, p, l) per organ on the token grid, summing to 1; empty for a model without.
+        One map (i, p, l) per organ on its token grid, summing to 1; empty for a model without.
     """
-    encoding = encode(scan, anatomy, model, device=device, progress=progress)
-    return AttentionMaps(encoding.attention, encoding.grids[0].affine, model, scan.digest)
+    return attention_of(encode(scan, anatomy, model, device=device, progress=progress))
 
 
 def warm_up(model: str = "mini", device: str = "auto") -> None:
@@ -287,12 +290,13 @@ def _looked_at(
     anatomy: AnatomyMap | None,
     encoding: Encoding | None,
     model: str,
+    segmenter: str,
     device: str,
     progress: Progress,
 ) -> tuple[AnatomyMap, Encoding]:
     """Return anatomy and encoding of a scan, computing what was left out."""
     _expect_files(store.card(model))
-    found = anatomy or segment(scan, device=device, progress=part(progress, 0.0, 0.4))
+    found = anatomy or segment(scan, segmenter, device=device, progress=part(progress, 0.0, 0.4))
     tokens = encoding or encode(
         scan, found, model, device=device, progress=part(progress, 0.4, 0.9)
     )

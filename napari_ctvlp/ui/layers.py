@@ -24,6 +24,8 @@ from napari_ctvlp.ui.windows import WINDOWS, Limits
 NOUN = "napari_ctvlp"
 #: Metadata key of layers that lie over a scan and go with it.
 OVER = "napari_ctvlp over"
+#: Metadata key of a layer that no other view copies: it is there for a moment.
+ALONE = "napari_ctvlp alone"
 UNITS = ("mm", "mm", "mm")
 AXES = ("I", "P", "L")
 _FINE_MM = 4.5
@@ -156,7 +158,7 @@ def heatmap_layer(heatmap: Heatmap, colormap: str = "inferno") -> Image:
 def attention_layer(attention: AttentionMaps, organ: str) -> Image:
     """Return the layer of an organ query's attention, scaled to its own highest weight."""
     weights = np.nan_to_num(attention.maps[organ]).astype(np.float32)
-    data, affine = fine_grid(weights, attention.affine)
+    data, affine = fine_grid(weights, attention.affines[organ])
     return Image(
         data,
         name=f"Attention: {organ_title(organ)}",

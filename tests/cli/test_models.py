@@ -58,3 +58,28 @@ def test_the_switch(ctvlp, monkeypatch):
     assert ctvlp("models", "offline", "off").exit_code == 0
     assert not store.offline()
     assert ctvlp("models", "offline", "perhaps").exit_code == 2
+
+
+def test_a_bundle_is_imported_accepted_verified_and_deleted(ctvlp, hosting, tmp_path, monkeypatch):
+    """A folder that was carried here is all that is needed; each step says what is missing."""
+    carried = hosting.host("fvlm", tmp_path / "elsewhere", monkeypatch)
+    monkeypatch.setenv("CTVLP_MODELS", str(tmp_path / "models"))
+
+    def state():
+        rows = json.loads(ctvlp("models", "list", "--json").stdout)["models"]
+        return {row["id"]: row["state"] for row in rows}["fvlm"]
+
+    assert state() == "missing"
+    fetched = ctvlp("models", "get", "fvlm")
+    assert fetched.exit_code == 1
+    assert "fvlm" in fetched.stderr
+    assert ctvlp("models", "import", "fvlm", carried).exit_code == 0
+    assert state() == "licence"
+    assert "licence" in ctvlp("models", "verify", "fvlm").stderr
+    accepted = ctvlp("models", "accept", "fvlm")
+    assert store.card("fvlm").licence in accepted.stderr
+    assert state() == "ready"
+    assert ctvlp("models", "verify", "fvlm").exit_code == 0
+    assert "are those of fvlm" in ctvlp("models", "delete", "fvlm-fine").stderr
+    assert "freed" in ctvlp("models", "delete", "fvlm").stderr
+    assert state() == "missing"

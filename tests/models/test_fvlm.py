@@ -20,6 +20,7 @@ from napari_ctvlp.core.phantom import Blob, Tube
 from napari_ctvlp.core.segments import merged, names_in_order
 from napari_ctvlp.core.vocabulary import places
 from napari_ctvlp.engine import verbs
+from napari_ctvlp.engine.labelled import open_anatomy
 from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.models import store
 from napari_ctvlp.models.encoders.fvlm import Fvlm, grouped
@@ -223,6 +224,38 @@ def test_maps_between_the_cells_are_finer_and_still_add_up(chest, anatomy, folde
     assert np.linalg.norm(dense.tokens, axis=-1).max() <= 1 + 1e-5
 
 
+def test_the_finer_card_is_fvlm_with_its_files_and_scores(chest, anatomy, monkeypatch):
+    card, base = store.card("fvlm-fine"), store.card("fvlm")
+    assert store.state_of(card).usable, "fvlm's licence and files serve"
+    assert store.folder_of(card) == store.folder_of(base)
+    assert card.settings["findings"] == base.settings["findings"]
+    assert (card.licence, card.settings["maps"]["shifts"]) == (base.licence, 2)
+    bare = anatomy_from_labels(
+        np.where(anatomy.mask("heart"), 1, 0).astype(np.uint8), chest, [(1, "heart")], source="x"
+    )
+    fine, coarse = (
+        verbs.ground(chest, "effusion of the heart", anatomy=bare, model=name)
+        for name in ("fvlm-fine", "fvlm")
+    )
+    np.testing.assert_allclose(2 * spacing(fine.affine), spacing(coarse.affine), rtol=1e-6)
+    assert fine.score == pytest.approx(coarse.score, abs=1e-6)
+    found = verbs.attention(chest, anatomy=bare, model="fvlm-fine")
+    assert set(found.maps) == {"heart"}
+    assert found.maps["heart"].sum() == pytest.approx(1, abs=1e-4)
+    np.testing.assert_array_equal(found.affines["heart"], fine.affine)
+
+
+def test_attention_lies_on_the_cells_of_its_organ(chest, anatomy):
+    found = verbs.attention(chest, anatomy=anatomy, model="fvlm")
+    grids = [g for g in verbs.encode(chest, anatomy, "fvlm").grids if g.kind == "split"]
+    assert {grid.organ for grid in grids} == set(found.maps) == {"lung", "heart", "aorta"}
+    for grid in grids:
+        weights = found.maps[grid.organ]
+        np.testing.assert_array_equal(weights > 0, grid.valid)
+        np.testing.assert_array_equal(found.affines[grid.organ], grid.affine)
+        assert weights.sum() == pytest.approx(1, abs=1e-4)
+
+
 def test_a_scan_without_organs_says_so(chest, anatomy):
     bare = type(anatomy)(np.zeros_like(anatomy.labels), anatomy.affine, (), "none")
     heatmap = ground(chest, "nodule", bare)
@@ -273,6 +306,31 @@ def test_the_command_line_scores_and_grounds(chest, tmp_path):
 #: Label numbers of TotalSegmentator that the authors take for each of their organs.
 OFFICIAL = {"lung": [10, 11, 12, 13, 14], "heart": [51, 61], "esophagus": [15], "aorta": [52]}
 HEART = ("heart_myocardium", "heart_atrium_left", "heart_ventricle_left", "heart_atrium_right")
+
+
+@pytest.mark.parametrize("segmenter", ["anatomy", "classical"])
+def test_its_organs_are_those_that_a_segmenter_found(segmenter, chest):
+    """Whatever of them was found, voxel by voxel, and nothing where nothing was."""
+    found = verbs.segment(chest, segmenter)
+    organs = store.card("fvlm").settings["organs"]
+    groups = grouped(found, list(organs.values()))
+    for number, (organ, house) in enumerate(organs.items(), 1):
+        ids = [one.id for one in found.organs if one.name in house]
+        np.testing.assert_array_equal(groups == number, np.isin(found.labels, ids), err_msg=organ)
+    lung = transform(chest.affine, np.argwhere(groups == 1))
+    for sign in (-1, 1):
+        side = lung[np.sign(lung[:, 0]) == sign]
+        assert np.abs(side.mean(axis=0)[0] - sign * 74) < 25
+        assert len(side) * chest.voxel_ml > 500
+
+
+def test_its_organs_come_out_of_a_file_of_the_users(chest, anatomy, tmp_path):
+    for organ in anatomy.organs:
+        mask = (anatomy.labels == organ.id).astype(np.uint8)
+        nibabel.Nifti1Image(mask, chest.affine).to_filename(tmp_path / f"{organ.name}.nii.gz")
+    organs = list(store.card("fvlm").settings["organs"].values())
+    again = grouped(open_anatomy(tmp_path, chest), organs)
+    np.testing.assert_array_equal(again, grouped(anatomy, organs))
 
 
 @pytest.mark.parametrize("program", ["totalsegmentator", "wholebody", "house"])

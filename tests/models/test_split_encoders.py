@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -14,8 +16,9 @@ from typer.testing import CliRunner
 
 from napari_ctvlp.cli.main import app
 from napari_ctvlp.core.anatomy import anatomy_from_labels
-from napari_ctvlp.core.geometry import in_order, spacing, transform
+from napari_ctvlp.core.geometry import in_order, spacing, transform, voxel_of
 from napari_ctvlp.core.phantom import phantom
+from napari_ctvlp.core.vocabulary import places
 from napari_ctvlp.engine import verbs
 from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.models import store
@@ -23,6 +26,7 @@ from napari_ctvlp.models.encoders import ct_clip, ct_clip_net, radar_net, radar_
 from napari_ctvlp.models.encoders import visd_boost_net as visd_net
 from napari_ctvlp.models.encoders.prompts import write_vectors
 from napari_ctvlp.models.protocol import Compute
+from napari_ctvlp.models.segmenters.radar_organs import RadarOrgans
 from napari_ctvlp.models.store import reading
 
 TEXT = {"text_width": 32, "text_layers": 1, "text_heads": 4, "text_inner": 48, "vocabulary": 60}
@@ -34,7 +38,11 @@ SIZES = {
     "visd_boost": {**TEXT, "widths": (8, 8, 16, 16), "latent": 32, "inner": 48},
     "radar": {**TEXT, "widths": (4, 8, 8, 16, 16, 16)},
 }  # fmt: skip
-ROI = {"visd_boost": "roi = [16, 32, 32]", "radar": "roi = [16, 64, 64]"}
+ROI = {
+    "visd_boost": "roi = [16, 32, 32]",
+    "radar": "roi = [16, 64, 64]",
+    "radar-organs": "roi = [16, 64, 64]",
+}
 NETS = {"ct_clip": ct_clip_net.CtClip, "visd_boost": visd_net.VisdBoost, "radar": radar_net.Radar}
 TABLES = {"ct_clip": ct_clip_net.Sizes, "visd_boost": visd_net.Sizes, "radar": radar_net.Sizes}
 WORDS = [
@@ -94,11 +102,12 @@ def hosted(models, tmp_path_factory, monkeypatch):
     cards = tmp_path_factory.mktemp("cards")
     for path in store.CARDS.glob("*.toml"):
         shutil.copy(path, cards)
-    for model in MODELS:
+    for model in (*MODELS, "radar-organs"):
         path = cards / f"{model}.toml"
         lines = [line for line in path.read_text().split("\n") if not line.startswith("sha256")]
         text = "\n".join(lines).replace("[settings]\n", f"[settings]\n{ROI.get(model, '')}\n")
-        sizes = {k: list(v) if isinstance(v, tuple) else v for k, v in SIZES[model].items()}
+        table = SIZES[model.removesuffix("-organs")]
+        sizes = {k: list(v) if isinstance(v, tuple) else v for k, v in table.items()}
         rows = "\n".join(f"{name} = {value}" for name, value in sizes.items())
         path.write_text(f"{text}\n[settings.sizes]\n{rows}\n")
     monkeypatch.setattr(reading, "CARDS", cards)
@@ -172,12 +181,17 @@ def test_every_finding_is_a_row_with_the_softmax_of_its_prompts(model, scan):
         assert "was not found" in missing[0].support
 
 
-@pytest.mark.parametrize("model", ["ct_clip", "radar"])
+@pytest.mark.parametrize("model", MODELS)
 def test_the_commands_run_it(model, scan, tmp_path):
+    """The organs come from a file: no segmenter finds any in so small a piece."""
     file, scores, answer = (tmp_path / name for name in ("ct.nii.gz", "scores.csv", "answer.json"))
-    view, affine = in_order(scan.hu, scan.affine, "RAS")
-    nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(view), affine), file)
-    options = ["--model", model, "--device", "cpu"]
+    anatomy = drawn(scan)
+    for values, path in ((scan.hu, file), (anatomy.labels, tmp_path / "organs.nii.gz")):
+        view, affine = in_order(values, scan.affine, "RAS")
+        nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(view), affine), path)
+    names = {organ.id: organ.name for organ in anatomy.organs}
+    (tmp_path / "organs.json").write_text(json.dumps(names))
+    options = ["--model", model, "--device", "cpu", "--labels", tmp_path / "organs.nii.gz"]
     for line in (
         ["score", file, *options, "--out", scores],
         ["ground", file, PHRASES[model][0], *options, "--json", answer],
@@ -187,6 +201,13 @@ def test_the_commands_run_it(model, scan, tmp_path):
     rows = len(store.card(model).settings["findings"])
     assert len(scores.read_text().strip().split("\n")) == rows + 1
     assert json.loads(answer.read_text())["kind"] == "split"
+    if model == "visd_boost":
+        told = csv.DictReader(io.StringIO(scores.read_text()))
+        judged = {row["finding"]: row for row in told if row["probability"]}
+        expected = verbs.score(scan, anatomy=anatomy, model=model, device="cpu").rows
+        assert set(judged) == {row.finding for row in expected if not row.support}
+        nodule = next(row for row in expected if row.finding == "Lung nodule")
+        assert float(judged["Lung nodule"]["probability"]) == pytest.approx(nodule.probability)
 
 
 @pytest.mark.parametrize(
@@ -235,6 +256,68 @@ def test_a_bright_block_stays_where_it_is(scan):
     assert np.abs(middle(np.where(image == -1, 0, image + 0.2), place) - there).max() < 0.5
     ready = radar_windows.prepared(block, (16, 64, 64))
     assert np.abs(middle(ready.image, ready.affine) - there).max() < 0.5
+
+
+@pytest.mark.parametrize("model", ["visd_boost", "radar"])
+def test_attention_lies_on_its_organ_and_sums_to_one(model, scan):
+    found = verbs.attention(scan, anatomy=drawn(scan), model=model, device="cpu")
+    encoding = verbs.encode(scan, drawn(scan), model, device="cpu")
+    assert set(found.maps) == set(encoding.organs)
+    for grid in encoding.grids:
+        weights = found.maps[grid.organ]
+        assert np.array_equal(found.affines[grid.organ], grid.affine)
+        assert weights.sum() == pytest.approx(1, abs=1e-4)
+        assert np.array_equal(weights > 0, grid.valid)
+
+
+def test_radars_own_organs_are_a_segmenter_with_the_same_checkpoint(scan, tmp_path, models):
+    card = store.card("radar-organs")
+    state = store.state_of(card)
+    assert state.usable, "radar's licence and files serve"
+    assert state.folder == models / "radar"
+    found = verbs.segment(scan, "radar-organs", device="cpu")
+    encoder = store.load_encoder("radar", Compute())
+    ready = radar_windows.prepared(scan, encoder.roi)
+    seen = [
+        (window, encoder._look(ready, window, lambda: None).logits.softmax(0))
+        for window in radar_windows.sliding(ready.image.shape, encoder.roi)
+    ]
+    mask = torch.cat(list(radar_windows.stitched(seen, ready.image.shape))).numpy()
+    channels = card.settings["organs"]
+    inside = 0
+    for index in np.argwhere(mask)[:: max(1, int((mask > 0).sum() / 500))]:
+        at = np.rint(voxel_of(scan.affine, transform(ready.affine, index))).astype(int)
+        if (at < 0).any() or (at >= scan.shape).any():
+            continue
+        centre = np.rint(voxel_of(ready.affine, transform(scan.affine, at))).astype(int)
+        number = mask[tuple(np.clip(centre, 0, np.array(mask.shape) - 1))]
+        name = next((o.name for o in found.organs if o.id == found.labels[tuple(at)]), "")
+        assert name in (channels[number - 1] if number else [""])
+        inside += 1
+    assert inside > 50
+    with pytest.raises(ModelRefused, match="are those of radar"):
+        store.delete(card)
+    view, affine = in_order(scan.hu, scan.affine, "PSL")
+    nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(view), affine), tmp_path / "ct.nii.gz")
+    again = verbs.segment(verbs.open_scan(tmp_path / "ct.nii.gz"), "radar-organs", device="cpu")
+    assert np.mean(again.labels == found.labels) > 0.999
+
+
+def test_a_pair_that_radar_draws_as_one_is_parted_at_the_spine():
+    card = store.card("radar-organs")
+    channels = card.settings["organs"]
+    kidney, spine = channels.index(["kidney_left", "kidney_right"]), channels.index(["vertebrae"])
+    labels = np.zeros((2, 3, 20), np.uint8)
+    labels[:, 1, 7:9], labels[:, 2, 2:5], labels[:, 2, 11:15] = spine + 1, kidney + 1, kidney + 1
+    out, rows = RadarOrgans(card, None)._named(labels)
+    ids = {name: number for number, name in rows}
+    assert (out[:, 2, 2:5] == ids["kidney_right"]).all(), "the last axis runs to the left"
+    assert (out[:, 2, 11:15] == ids["kidney_left"]).all()
+    assert (out[:, 1, 7:9] == ids["vertebrae"]).all()
+    assert len(channels) == 36
+    known = {*places(), "brain", "face", "portal_vein_and_splenic_vein", "iliac_artery_left"}
+    known |= {"iliac_artery_right", "iliac_vena_left", "iliac_vena_right"}
+    assert {name for names in channels for name in names} <= known
 
 
 @pytest.mark.parametrize("model", ["ct_clip", "radar"])

@@ -7,7 +7,7 @@ tokens add to its score becomes a :class:`TokenGrid` of the kind ``"split"``, cu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -112,8 +112,8 @@ def split_grid(
 
 def organ_grid(
     seen: Pooled, valid: Sequence[Mask], strides: Sequence[Triple], affine: Affine, organ: str
-) -> TokenGrid:
-    """Put what an organ's query gathered on the grid of the finest level.
+) -> tuple[TokenGrid, Rows]:
+    """Put what an organ's query gathered on the grid of the finest level, and its attention.
 
     Parameters
     ----------
@@ -125,12 +125,21 @@ def organ_grid(
     affine : ndarray, shape (4, 4)
         Cell of the finest level to RAS mm.
     organ : str
+
+    Returns
+    -------
+    tuple
+        The grid, and the attention to each of its cells, which sums to 1.
     """
+    import torch
+
     size = seen.vector.norm()
     counts = [int(mask.sum()) for mask in valid]
-    parts = (seen.shares / size).cpu().split(counts)
+    parts = torch.cat([seen.shares / size, seen.weights[:, None]], 1).cpu().split(counts)
     levels = [
         Level(rows.numpy(), mask, stride)
         for rows, mask, stride in zip(parts, valid, strides, strict=True)
     ]
-    return split_grid(levels, affine, organ=organ, rest=(seen.rest / size).cpu().numpy())
+    both = split_grid(levels, affine, organ=organ, rest=(seen.rest / size).cpu().numpy())
+    tokens = np.ascontiguousarray(both.tokens[..., :-1], dtype=np.float32)
+    return replace(both, tokens=tokens), both.tokens[..., -1].astype(np.float32)

@@ -60,11 +60,15 @@ class Fine:
     def __init__(self, grid: Triple, shared: int, shifts: int) -> None:
         self.shifts = shifts
         shape = tuple(n * shifts + shifts - 1 for n in grid)
-        self.split, self.dense = (np.zeros((*shape, shared), np.float32) for _ in range(2))
+        self.dense = np.zeros((*shape, shared), np.float32)
+        self.split = np.zeros((*shape, shared + 1), np.float32)
         self.on, self.seen = np.zeros(shape, np.bool_), np.zeros(shape, np.float32)
 
     def add(self, shift: Triple, on: NDArray[np.bool_], split: Array, dense: Array) -> None:
-        """Add a window: per true cell of ``on`` a row of ``split``, per cell one of ``dense``."""
+        """Add a window: per true cell of ``on`` a row of ``split``, per cell one of ``dense``.
+
+        The last column of ``split`` is the attention, which is gathered in the same way.
+        """
         n = self.shifts
         parts = np.zeros((*on.shape, split.shape[1]), np.float32)
         parts[on] = split / n**6
@@ -74,14 +78,15 @@ class Fine:
                 for s, i, count in zip(shift, inner, on.shape, strict=True)
             )
             self.split[cells] += parts
-            self.dense[cells] += dense.reshape(parts.shape)
+            self.dense[cells] += dense.reshape(*on.shape, -1)
             self.on[cells] |= on
             self.seen[cells] += 1
 
     def grids(self, affine: Affine, organ: str, unit: Array, scan: Scan) -> Iterator[TokenGrid]:
         """Yield the split and the dense grid; ``affine`` maps fine cells to RAS mm."""
-        rest = unit - self.split.sum(axis=(0, 1, 2))
-        parts, place = to_ipl(self.split, affine)
+        own = np.ascontiguousarray(self.split[..., :-1])
+        rest = unit - own.sum(axis=(0, 1, 2))
+        parts, place = to_ipl(own, affine)
         on, _ = to_ipl(self.on, affine)
         yield TokenGrid(parts, place, on, organ=organ, kind="split", rest=rest)
         mean = self.dense / np.maximum(self.seen, np.float32(1))[..., None]
@@ -141,8 +146,8 @@ class Fvlm:
         Returns
         -------
         Encoding
-            Per organ a grid of the kind "split" and one of the kind "cosine", and its unit
-            vector.
+            Per organ a grid of the kind "split" and one of the kind "cosine", its unit vector
+            and the attention of its query.
         """
         progress(0.01, "resampling")
         ready = prepared(scan, anatomy, list(self.organs.values()))
@@ -150,17 +155,17 @@ class Fvlm:
         distinct = len({window for pairs in windows.values() for _, window in pairs})
         tick = Progressing(progress, 0.1, 0.95, distinct * len(self.network.visual_encoder.blocks))
         passes: dict[prepare.Window, Tensor] = {}
-        grids, units = [], {}
+        grids, units, attention = [], {}, {}
         for organ, pairs in windows.items():
             for _, window in pairs:
                 if window not in passes:
                     passes[window] = self._levels(prepare.cut(ready.image, window), tick)
-            made, units[organ] = self._organ(scan, ready, organ, pairs, passes)
+            made, units[organ], attention[organ] = self._organ(scan, ready, organ, pairs, passes)
             grids += made
         grids.sort(key=lambda grid: grid.kind != "split")
         told = tuple(grids or nothing(scan, self.network.sizes.shared))
         weights = next(iter(store.digests(self.card).values()), "")
-        return Encoding(told, units, self.card.id, weights, scan.digest)
+        return Encoding(told, units, self.card.id, weights, scan.digest, attention)
 
     def embed(self, phrases: Sequence[str]) -> list[TextVector]:
         """Bring phrases beside the tokens: positive minus negative prompt."""
@@ -201,8 +206,8 @@ class Fvlm:
         organ: str,
         pairs: Sequence[tuple[Triple, prepare.Window]],
         passes: Mapping[prepare.Window, Tensor],
-    ) -> tuple[list[TokenGrid], Array]:
-        """Pool one organ in its windows; returns its grids and its unit vector."""
+    ) -> tuple[list[TokenGrid], Array, Array]:
+        """Pool one organ in its windows; returns its grids, its unit vector and its attention."""
         import torch
 
         number, sizes = list(self.organs).index(organ), self.network.sizes
@@ -220,9 +225,11 @@ class Fvlm:
                 seen = self.network.pool(levels, on.to(levels.device), number)
                 dense = self.network.dense(levels, number).cpu().numpy()
             units.append(seen.unit.cpu().numpy())
-            fine.add(shift, on.numpy().reshape(shape), seen.split.cpu().numpy(), dense)
+            rows = torch.cat([seen.split, seen.weights[:, None]], 1).cpu().numpy()
+            fine.add(shift, on.numpy().reshape(shape), rows, dense)
         cells = coarse_affine(moved(ready.affine, first.start), np.array(sizes.patch) / self.shifts)
-        return list(fine.grids(cells, organ, units[0], scan)), units[0]
+        attention, _ = to_ipl(np.ascontiguousarray(fine.split[..., -1]), cells)
+        return list(fine.grids(cells, organ, units[0], scan)), units[0], attention
 
 
 def prepared(scan: Scan, anatomy: AnatomyMap, organs: Sequence[Sequence[str]]) -> Prepared:

@@ -189,11 +189,14 @@ class Seen(NamedTuple):
     split : Tensor, shape (n, s)
         The part of ``unit`` that each of the organ's cells brought, over all heads and levels;
         biases are shared out evenly. Sums to ``unit``.
+    weights : Tensor, shape (n,)
+        The query's attention to each of the organ's cells, over all heads and levels; sums to 1.
     """
 
     pooled: Tensor
     unit: Tensor
     split: Tensor
+    weights: Tensor
 
 
 class Fvlm(nn.Module):
@@ -224,8 +227,9 @@ class Fvlm(nn.Module):
         rows = levels[:, on].flatten(0, 1)
         found = pooled(self.attention, self.query_tokens[organ], rows, self.projection(organ))
         by_cell = found.shares.unflatten(0, (len(levels), -1)).sum(0)
-        length = found.vector.norm().clamp(min=1e-12)
-        return Seen(found.roi, found.unit, (by_cell + found.rest / len(by_cell)) / length)
+        weights = found.weights.unflatten(0, (len(levels), -1)).sum(0)
+        split = (by_cell + found.rest / len(by_cell)) / found.vector.norm().clamp(min=1e-12)
+        return Seen(found.roi, found.unit, split, weights)
 
     def dense(self, levels: Tensor, organ: int) -> Tensor:
         """Return the unit vector each cell would give an organ by itself, (tokens, s).

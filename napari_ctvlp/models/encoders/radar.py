@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 SHARED = 256
 #: Ticks of one pass of the image tower.
 TICKS = 10
-Found = dict[int, tuple[TokenGrid, NDArray[np.float32]]]
+Found = dict[int, tuple[TokenGrid, NDArray[np.float32], NDArray[np.float32]]]
 Pairs = dict[str, NDArray[np.float32]]
 
 
@@ -108,8 +108,8 @@ class Radar:
         Returns
         -------
         Encoding
-            Per organ one grid of the kind "split", cells of 2 x 8 x 8 voxels (10 x 8 x 8 mm), and
-            its unit vector.
+            Per organ one grid of the kind "split", cells of 2 x 8 x 8 voxels (10 x 8 x 8 mm), its
+            unit vector and the attention of its query.
         """
         progress(0.01, "resampling")
         ready = windows.prepared(scan, self.roi)
@@ -126,9 +126,10 @@ class Radar:
         for number, window in left:
             if number not in found:
                 self._read(ready, window, self._look(ready, window, tick), found, number)
-        grids = tuple(grid for grid, _ in found.values()) or tuple(nothing(scan, SHARED)[:1])
-        units = {self.organs[number]: unit for number, (_, unit) in found.items()}
-        return Encoding(grids, units, self.card.id, "", scan.digest)
+        grids = tuple(grid for grid, *_ in found.values()) or tuple(nothing(scan, SHARED)[:1])
+        units = {self.organs[number]: unit for number, (_, _, unit) in found.items()}
+        attention = {self.organs[number]: map_ for number, (_, map_, _) in found.items()}
+        return Encoding(grids, units, self.card.id, "", scan.digest, attention)
 
     def embed(self, phrases: Sequence[str]) -> list[TextVector]:
         """Bring phrases beside the tokens.
@@ -191,8 +192,8 @@ class Radar:
                 marks.cpu().numpy().reshape(x.shape[1:])
                 for x, marks in zip(scales, on, strict=True)
             ]
-            grid = organ_grid(pooled, valid, strides, place, self.organs[number])
-            found[number] = grid, pooled.unit.cpu().numpy()
+            grid, attention = organ_grid(pooled, valid, strides, place, self.organs[number])
+            found[number] = grid, attention, pooled.unit.cpu().numpy()
 
     def _left(
         self, drawn: list[tuple[Window, Tensor]], shape: tuple[int, ...], found: Found

@@ -38,6 +38,7 @@ ROI, PATCH = (112, 256, 352), (16, 32, 32)
 SHARED = 256
 #: Ticks of one pass of the image tower.
 TICKS = 8
+Organ = tuple[TokenGrid, NDArray[np.float32], NDArray[np.float32]]
 
 
 class VisdBoost:
@@ -101,8 +102,8 @@ class VisdBoost:
         Returns
         -------
         Encoding
-            Per organ one grid of the kind "split", cells of 2 x 4 x 4 voxels (6 x 4 x 4 mm), and
-            its unit vector.
+            Per organ one grid of the kind "split", cells of 2 x 4 x 4 voxels (6 x 4 x 4 mm), its
+            unit vector and the attention of its query.
         """
         progress(0.01, "resampling")
         ready = prepared(scan, anatomy, list(self.organs.values()))
@@ -112,15 +113,16 @@ class VisdBoost:
             if window is not None:
                 windows.setdefault(window, []).append(number)
         tick = Progressing(progress, 0.1, 0.95, TICKS * len(windows))
-        found: dict[int, tuple[TokenGrid, NDArray[np.float32]]] = {}
+        found: dict[int, Organ] = {}
         for window, numbers in windows.items():
             levels = self._levels(prepare.cut(ready.image, window), tick)
             for number in numbers:
                 found[number] = self._organ(ready, window, levels, number)
         names = list(self.organs)
         grids = tuple(found[number][0] for number in sorted(found)) or nothing(scan, SHARED)[:1]
-        units = {names[number]: unit for number, (_, unit) in found.items()}
-        return Encoding(tuple(grids), units, self.card.id, "", scan.digest)
+        units = {names[number]: unit for number, (_, _, unit) in found.items()}
+        attention = {names[number]: map_ for number, (_, map_, _) in found.items()}
+        return Encoding(tuple(grids), units, self.card.id, "", scan.digest, attention)
 
     def embed(self, phrases: Sequence[str]) -> list[TextVector]:
         """Bring phrases beside the tokens: positive minus negative prompt."""
@@ -140,8 +142,8 @@ class VisdBoost:
 
     def _organ(
         self, ready: Prepared, window: prepare.Window, levels: list[Tensor], number: int
-    ) -> tuple[TokenGrid, NDArray[np.float32]]:
-        """Pool one organ of a window; returns its grid and its unit vector."""
+    ) -> Organ:
+        """Pool one organ of a window; returns its grid, its attention and its unit vector."""
         import torch
 
         from napari_ctvlp.models.encoders.visd_boost_net import STRIDES
@@ -157,4 +159,4 @@ class VisdBoost:
         valid = [marks.numpy().reshape(x.shape[1:]) for x, marks in zip(levels, on, strict=True)]
         place = strided(moved(ready.affine, window.start), STRIDES[0])
         organ = list(self.organs)[number]
-        return organ_grid(seen, valid, STRIDES, place, organ), seen.unit.cpu().numpy()
+        return *organ_grid(seen, valid, STRIDES, place, organ), seen.unit.cpu().numpy()

@@ -61,6 +61,8 @@ class Bundle:
         Hub repository and the commit or tag that is downloaded; ``""`` where there is none.
     repo_type : str
         ``"model"`` or ``"dataset"``.
+    shares : str
+        Card id of the model whose folder, files and licence these are, or ``""``.
     """
 
     files: tuple[BundleFile, ...]
@@ -71,6 +73,7 @@ class Bundle:
     repo: str = ""
     revision: str = ""
     repo_type: str = "model"
+    shares: str = ""
 
 
 def bundle(model: ModelCard) -> Bundle | None:
@@ -107,7 +110,13 @@ def models_folder() -> Path:
 
 def folder_of(model: ModelCard) -> Path:
     """Return the folder in which a hosted model's files belong."""
-    return models_folder() / model.id
+    return models_folder() / owner_of(model)
+
+
+def owner_of(model: ModelCard) -> str:
+    """Return the card id of the model that files and licence belong to: mostly its own."""
+    found = bundle(model)
+    return (found.shares if found else "") or model.id
 
 
 def missing_files(model: ModelCard, folder: Path) -> tuple[BundleFile, ...]:

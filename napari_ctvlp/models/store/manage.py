@@ -142,8 +142,20 @@ def delete(model: ModelCard) -> float:
     -------
     float
         MB (10^6 bytes) that were freed.
+
+    Raises
+    ------
+    ModelRefused
+        If the files are those of another model.
     """
     hosted, folder = _expect_hosted(model), folder_of(model)
+    if hosted.shares:
+        raise ModelRefused(
+            "shared-files",
+            "a model with files of its own.",
+            f"The files of {model.id} are those of {hosted.shares}.",
+            f"Delete {hosted.shares}, and both are gone.",
+        )
     freed = 0.0
     for file in hosted.files:
         for path in (folder / file.name, converted(folder / file.name)):

@@ -11,7 +11,7 @@ from typing import Any
 
 from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.models.protocol import ModelCard
-from napari_ctvlp.models.store.hosted import bundle, models_folder
+from napari_ctvlp.models.store.hosted import bundle, models_folder, owner_of
 
 #: Set beside ``HF_HUB_OFFLINE`` when that was the user's switch and not the user's environment;
 #: processes that are started inherit both.
@@ -57,7 +57,7 @@ def accepted(model: ModelCard) -> bool:
     found = bundle(model)
     if found is None or not found.ask:
         return True
-    row = _read().get("accepted", {}).get(model.id, {})
+    row = _read().get("accepted", {}).get(owner_of(model), {})
     return bool(row.get("licence") == model.licence)
 
 
@@ -65,7 +65,7 @@ def accept(model: ModelCard) -> None:
     """Keep that the user has read and accepted the licence that stands on the card."""
     kept = _read()
     row = {"licence": model.licence, "on": datetime.datetime.now(datetime.UTC).date().isoformat()}
-    _write({**kept, "accepted": {**kept.get("accepted", {}), model.id: row}})
+    _write({**kept, "accepted": {**kept.get("accepted", {}), owner_of(model): row}})
 
 
 def expect_accepted(model: ModelCard) -> None:
