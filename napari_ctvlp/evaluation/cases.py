@@ -94,24 +94,25 @@ def near_cells(
 ) -> tuple[Mask, Mask]:
     """Return the cells of a grid whose centre lies in a reference, and those near it.
 
-    The nearest cell counts as inside when no centre lies in the reference; both are empty when
-    the reference is, or lies outside the grid.
+    The nearest cell counts as inside when no centre lies in the reference, as with cells larger
+    than it; both are empty when the reference is, or lies outside the grid.
     """
     masks = np.zeros((2, *shape), dtype=np.bool_)
     points = transform(reference_affine, np.argwhere(reference))
     if not points.size:
         return masks[0], masks[1]
     index = voxel_of(affine, points)
-    reach = within_mm / spacing(affine)
+    furthest = max(within_mm, 0.5 * float(np.linalg.norm(spacing(affine))))
+    reach = furthest / spacing(affine)
     low = np.maximum(np.floor(index.min(axis=0) - reach), 0).astype(int)
     high = np.minimum(np.ceil(index.max(axis=0) + reach) + 1, shape).astype(int)
     cells = np.argwhere(np.ones(np.maximum(high - low, 0), dtype=np.bool_)) + low
     if not cells.size:
         return masks[0], masks[1]
     tree = cKDTree(points)
-    away = np.asarray(tree.query(transform(affine, cells), distance_upper_bound=within_mm)[0])
-    half = 0.5 * float(np.linalg.norm(spacing(reference_affine)))
-    for mask, limit in zip(masks, (max(half, float(away.min())), within_mm), strict=True):
+    away = np.asarray(tree.query(transform(affine, cells), distance_upper_bound=furthest)[0])
+    half, least = 0.5 * float(np.linalg.norm(spacing(reference_affine))), float(away.min())
+    for mask, limit in zip(masks, (max(half, least), max(within_mm, least)), strict=True):
         mask[tuple(cells[np.isfinite(away) & (away <= limit)].T)] = True
     return masks[0], masks[1]
 

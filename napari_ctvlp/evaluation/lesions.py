@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_ctvlp.core import grounding
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.geometry import Affine
+from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.parser import parse
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.evaluation import baselines, metrics
@@ -59,14 +60,12 @@ class Lesion:
         """Return a phrase with the case's side, or another."""
         return self.rules.templates.sided.format(phrase=phrase, side=side or self.case.side)
 
-    def cells(self, reader: Reader) -> tuple[Mask, Mask]:
-        """Return the reader's cells in the reference and within the tolerance, worked out once."""
+    def cells(self, shape: tuple[int, ...], affine: Affine) -> tuple[Mask, Mask]:
+        """Return a grid's cells in the reference and within the tolerance, worked out once."""
         kept: dict[Any, tuple[Mask, Mask]] = vars(self).setdefault("_cells", {})
-        grid = reader.grid
-        key = grid.valid.shape, grid.affine.tobytes()
+        key = shape, affine.tobytes()
         if key not in kept:
-            tolerance = self.rules.settings.tolerance_mm
-            kept[key] = self.field.near(grid.valid.shape, grid.affine, tolerance)
+            kept[key] = self.field.near(shape, affine, self.rules.settings.tolerance_mm)
         return kept[key]
 
     def away(self, point: Sequence[float] | None) -> float:
@@ -108,10 +107,10 @@ def phrase_row(lesion: Lesion, reader: Reader, phrase: str) -> Report:
     heat = reader.product(lesion.sided(phrase))
     raw = reader.raw(phrase)
     values = lesion.field.bring(heat.values, heat.affine)
-    inside, near = lesion.cells(reader)
+    grid = reader.grid
     looked = np.isfinite(raw)
     away = lesion.away(heat.peak_ras)
-    raw_away = lesion.away(metrics.peak_ras(raw, heat.affine, looked))
+    raw_away = lesion.away(metrics.peak_ras(raw, grid.affine, looked))
     within = lesion.rules.settings.tolerance_mm
     return {
         "phrase": heat.phrase.text,
@@ -119,10 +118,12 @@ def phrase_row(lesion: Lesion, reader: Reader, phrase: str) -> Report:
         "peak": heat.peak,
         "peak_mm": away,
         "peak_hit": away <= within,
-        "blobs": metrics.false_blobs(heat.values, heat.allowed, inside, near),
+        "blobs": metrics.false_blobs(
+            heat.values, heat.allowed, *lesion.cells(heat.values.shape, heat.affine)
+        ),
         "raw_peak_mm": raw_away,
         "raw_peak_hit": raw_away <= within,
-        "raw_blobs": metrics.false_blobs(raw, looked, inside, near),
+        "raw_blobs": metrics.false_blobs(raw, looked, *lesion.cells(raw.shape, grid.affine)),
         "verdict": heat.verdict,
     }
 
@@ -132,17 +133,26 @@ def main_row(lesion: Lesion, reader: Reader) -> Report:
     text = lesion.sided(lesion.case.phrase)
     heat = reader.product(text)
     values = lesion.field.bring(heat.values, heat.affine)
-    present = grounding.Settings.of(reader.model.card.settings, heat.phrase.finding).present
+    present = _threshold(reader, heat)
     found, truth = lesion.gated & (values >= present), lesion.field.reference & lesion.field.region
+    dice = metrics.dice(found, truth) if math.isfinite(present) else math.nan
     rules = lesion.rules.settings
     return {
         **phrase_row(lesion, reader, lesion.case.phrase),
         "iou": metrics.iou_at(values, truth, lesion.gated, rules.iou_thresholds),
         "energy": metrics.energy_pointing(values, truth, lesion.gated),
-        "dice": metrics.dice(found, truth),
-        "hit": metrics.hit(found, truth, rules.hit_dice),
+        "dice": dice,
+        "hit": dice >= rules.hit_dice,
         "peak_ras_mm": heat.peak_ras,
     }
+
+
+def _threshold(reader: Reader, heat: Heatmap) -> float:
+    """Return the value from which on a map says that something is there; NaN without one."""
+    settings = reader.model.card.settings
+    if heat.kind != "probability" and "present" not in settings.get("thresholds", {}):
+        return math.nan
+    return grounding.Settings.of(settings, heat.phrase.finding).present
 
 
 def scores(values: Map, lesion: Lesion) -> dict[str, float]:

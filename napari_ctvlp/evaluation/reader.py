@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from napari_ctvlp.core.encoding import Encoding, TextVector, TokenGrid
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.parser import parse
 from napari_ctvlp.core.phrase import Phrase
+from napari_ctvlp.core.raw import ground
+from napari_ctvlp.core.routing import route
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.engine import compute
 from napari_ctvlp.errors import ModelRefused
@@ -107,10 +110,13 @@ class Reader:
         self.encoding = self.model.encoder.encode(self.scan, self.anatomy)
         self.seconds = time.perf_counter() - start
 
-    @property
+    @cached_property
     def grid(self) -> TokenGrid:
-        """The grid that phrases are grounded on."""
-        return self.encoding.grids[0]
+        """The grid of :meth:`plain` and :meth:`raw`: of a model's organs, its card's default.
+
+        What :meth:`product` says may lie on another one, that of the organ a phrase names.
+        """
+        return route(self.encoding, Phrase("", ""), self.model.card.settings).grid
 
     def vectors(self, texts: Sequence[str]) -> list[TextVector]:
         """Return the vectors of texts, each embedded once."""
@@ -143,14 +149,12 @@ class Reader:
         self, phrase: Phrase, *, gate_applied: bool, background: Sequence[TextVector] = ()
     ) -> Heatmap:
         (vector,) = self.vectors([phrase.query])
-        card = self.model.card
-        return grounding.heatmap(
-            self.grid,
+        return ground(
+            self.encoding,
             vector,
             phrase,
             self.anatomy,
-            model=card.id,
-            settings=card.settings,
+            settings=self.model.card.settings,
             gate_applied=gate_applied,
             background=background,
         )

@@ -172,7 +172,7 @@ def _head(loaded: Model, role: str) -> Report:
         "name": loaded.name,
         "id": loaded.card.id,
         "role": role,
-        "weights": dict(loaded.card.weights),
+        "weights": store.digests(loaded.card),
         "encode_s": {},
         "cases": [],
         "seen": [],

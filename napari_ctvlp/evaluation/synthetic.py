@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ctvlp.core.anatomy import AnatomyMap
+from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.regions import side_of
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.evaluation import metrics
@@ -21,7 +22,7 @@ from napari_ctvlp.evaluation.bars import bar
 from napari_ctvlp.evaluation.cases import near_cells
 from napari_ctvlp.evaluation.protocol import Protocol
 from napari_ctvlp.evaluation.reader import Reader
-from napari_ctvlp.evaluation.words import OTHER, mass_share
+from napari_ctvlp.evaluation.words import OTHER, mass_share, mean_in
 
 Report = dict[str, Any]
 #: Anatomies of the abdomen, for its own pointing bar.
@@ -79,23 +80,34 @@ def trial(sample: Sample, reader: Reader, rules: Protocol) -> Report:
         "side": sample.side,
         "size_mm": sample.size_mm,
     }
-    shape, affine = reader.grid.valid.shape, reader.grid.affine
-    across = side_of(sample.anatomy, shape, affine)
     painted = bool(sample.finding)
-    tolerance = rules.settings.tolerance_mm
-    inside = near_cells(sample.truth, sample.scan.affine, shape, affine, tolerance)[0] & painted
     peaks, means = {}, {}
+    places: dict[Any, tuple[NDArray[np.float32], NDArray[np.bool_]]] = {}
     for name, wording in rules.catalogue.items():
         heat = reader.product(wording.held_out[0])
+        key = heat.values.shape, heat.affine.tobytes()
+        if key not in places:
+            places[key] = _place(sample, heat, rules)
+        across, inside = places[key]
         seen = np.where(heat.allowed & np.isfinite(heat.values), heat.values, -np.inf)
         sides = {"left": seen[across > 0], "right": seen[across < 0], "": seen}
         peaks[name] = {side: float(values.max(initial=-np.inf)) for side, values in sides.items()}
         if painted:
-            means[name] = float(np.nan_to_num(heat.values[inside]).mean())
+            means[name] = mean_in(heat.values, inside)
     row["peaks"] = peaks
     if painted:
         row |= {"means": means, **_pointed(sample, reader, rules), **_worded(sample, reader, rules)}
     return row
+
+
+def _place(
+    sample: Sample, heat: Heatmap, rules: Protocol
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return a map's cells by their mm to the patient's left, and those in what was painted."""
+    grid = heat.values.shape, heat.affine
+    within = rules.settings.tolerance_mm
+    inside, _ = near_cells(sample.truth, sample.scan.affine, *grid, within)
+    return side_of(sample.anatomy, *grid), inside
 
 
 def _pointed(sample: Sample, reader: Reader, rules: Protocol) -> Report:
@@ -106,7 +118,7 @@ def _pointed(sample: Sample, reader: Reader, rules: Protocol) -> Report:
         heat, raw = reader.product(text), reader.raw(text)
         for found, point in (
             (hits, heat.peak_ras),
-            (raw_hits, metrics.peak_ras(raw, heat.affine, np.isfinite(raw))),
+            (raw_hits, metrics.peak_ras(raw, reader.grid.affine, np.isfinite(raw))),
         ):
             away = metrics.distance_to_reference(point, sample.truth, sample.scan.affine)
             found.append(away <= rules.settings.tolerance_mm)

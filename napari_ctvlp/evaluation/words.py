@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ctvlp.core.geometry import transform
+from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.regions import side_mm, side_of
 from napari_ctvlp.evaluation import metrics
 from napari_ctvlp.evaluation.lesions import Lesion
@@ -54,9 +55,9 @@ def negation(reader: Reader, phrase: str, rules: Protocol) -> Report:
 
 def ranking(lesion: Lesion, reader: Reader) -> Report:
     """Mean of every finding's map in the reference, parser and gate off, highest first."""
-    inside, _ = lesion.cells(reader)
+    inside, _ = lesion.cells(reader.grid.valid.shape, reader.grid.affine)
     means = {
-        name: _mean(reader.plain(wording.phrase).values, inside)
+        name: mean_in(reader.plain(wording.phrase).values, inside)
         for name, wording in lesion.rules.catalogue.items()
     }
     named = max(means["nodule"], means["mass"])
@@ -116,9 +117,9 @@ def stability(lesion: Lesion, reader: Reader) -> Report:
 
 def suppression(lesion: Lesion, reader: Reader) -> Report:
     """1 - mean map in the reference of other findings; beside them the case's own phrase."""
-    inside, _ = lesion.cells(reader)
+    inside, _ = lesion.cells(reader.grid.valid.shape, reader.grid.affine)
     texts = (lesion.case.phrase, *lesion.rules.lists[lesion.case.finding].swaps)
-    return {text: 1 - _mean(reader.plain(text).values, inside) for text in texts}
+    return {text: 1 - mean_in(reader.plain(text).values, inside) for text in texts}
 
 
 def seen(item: Seen, reader: Reader, rules: Protocol) -> Report:
@@ -140,7 +141,7 @@ def seen(item: Seen, reader: Reader, rules: Protocol) -> Report:
         row["box"] = {
             "plain": in_box(plain.peak_ras, item.box),
             "product": in_box(heat.peak_ras, item.box),
-            "chance": box_share(reader, item.box),
+            "chance": box_share(heat, item.box),
         }
     if item.above:
         row["whole_scan"] = whole_scan(item, reader, rules)
@@ -169,16 +170,16 @@ def in_box(point: Sequence[float] | None, box: Sequence[Sequence[float]]) -> boo
     return all(low <= x <= high for x, low, high in zip(point, *box, strict=True))
 
 
-def box_share(reader: Reader, box: Sequence[Sequence[float]]) -> float:
+def box_share(heat: Heatmap, box: Sequence[Sequence[float]]) -> float:
     """Share of the cells the model looked at that lie in a box: chance for a random peak."""
-    cells = transform(reader.grid.affine, np.argwhere(reader.grid.valid))
+    cells = transform(heat.affine, np.argwhere(np.isfinite(heat.values)))
     low, high = np.asarray(box, dtype=np.float64)
     return float(((cells >= low) & (cells <= high)).all(axis=1).mean())
 
 
-def _mean(values: Map, cells: NDArray[np.bool_]) -> float:
-    """Mean over cells; a cell that was not looked at counts as 0."""
-    return float(np.nan_to_num(values[cells]).mean())
+def mean_in(values: Map, cells: NDArray[np.bool_]) -> float:
+    """Mean over cells; a cell that was not looked at counts as 0, as does a grid beside them."""
+    return float(np.nan_to_num(values[cells]).mean()) if cells.any() else 0.0
 
 
 def _region(lesion: Lesion, reader: Reader) -> NDArray[np.bool_]:
@@ -196,8 +197,8 @@ def _on_side(reader: Reader, point: Sequence[float] | None, side: str) -> bool:
 
 
 def mass_share(values: Map, looked: NDArray[np.bool_], across: Map, side: str) -> float:
-    """Share of a map's mass on one side; an empty map gives one half."""
-    mass = np.where(looked, np.nan_to_num(values), 0)
+    """Share of a map's positive mass on one side; an empty map gives one half."""
+    mass = np.where(looked, np.nan_to_num(values), 0).clip(0)
     left, right = float(mass[across > 0].sum()), float(mass[across < 0].sum())
     total = left + right
     return (left if side == "left" else right) / total if total > 0 else 0.5

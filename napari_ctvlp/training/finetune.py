@@ -16,6 +16,7 @@ from torch import Tensor
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.errors import InputRefused
+from napari_ctvlp.models import store
 from napari_ctvlp.models.protocol import Encoder, Progress, silent
 from napari_ctvlp.training.heads import Head, Recipe, fit, logits_of, loss_of, new_head
 from napari_ctvlp.training.trunks import Example, Tail, example
@@ -88,7 +89,7 @@ class Tuned:
 
 def weights_of(encoder: Encoder) -> str:
     """Return the SHA-256 of the first weights file of an encoder, ``""`` when it has none."""
-    return next((sha for _, sha in encoder.card.weights), "")
+    return next(iter(store.digests(encoder.card).values()), "")
 
 
 def finetune(

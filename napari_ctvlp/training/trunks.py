@@ -18,8 +18,10 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from napari_ctvlp.core.anatomy import AnatomyMap
+from napari_ctvlp.core.encoding import Encoding, TokenGrid
 from napari_ctvlp.core.geometry import coarse_affine, spacing
 from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.core.vocabulary import places
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.models.encoders.mini_grid import (
     body_depth,
@@ -31,13 +33,15 @@ from napari_ctvlp.models.encoders.mini_grid import (
 )
 from napari_ctvlp.models.encoders.mini_pool import ORGANS, organ_masks
 from napari_ctvlp.models.encoders.mini_tower import WIDTH, Tower, unit
-from napari_ctvlp.models.protocol import Encoder
+from napari_ctvlp.models.protocol import Encoder, ModelCard
 
 #: Context kept around the region that is looked at, in 4 mm cells; edges are multiples of 4.
 CONTEXT = 8
 EDGE = 4
 #: Width of the adapter over the tokens of a hosted encoder.
 NARROW = 32
+#: Cells are looked at in parts of at most so many mm when their region is worked out.
+PART_MM = 8.0
 
 
 @dataclass(frozen=True)
@@ -217,12 +221,52 @@ def _of_tower(
 def _of_tokens(
     encoder: Encoder, scan: Scan, anatomy: AnatomyMap, organs: Sequence[str]
 ) -> tuple[Tensor, Tensor, float]:
-    grid = encoder.encode(scan, anatomy).grids[0]
-    inside = _region(anatomy, grid.valid.shape, grid.affine, organs) & grid.valid
+    grid = _grid(encoder.encode(scan, anatomy), encoder.card, organs)
+    inside = _touched(anatomy, grid, organs) & grid.valid
+    if not inside.any():
+        raise _not_there(organs)
     part = _window(inside)
-    tokens = np.moveaxis(grid.tokens[part], -1, 0)
+    tokens = np.moveaxis(grid.tokens[part], -1, 0).astype(np.float32)
+    if grid.kind == "split":
+        tokens = tokens * np.float32(grid.valid.sum())
     cells = torch.from_numpy(np.ascontiguousarray(tokens)).half()
     return cells, torch.from_numpy(inside[part].copy()), float(spacing(grid.affine).prod() / 1000)
+
+
+def _grid(encoding: Encoding, card: ModelCard, organs: Sequence[str]) -> TokenGrid:
+    """Return the grid a head learns from: of the model's organ that the region lies in.
+
+    A cell's own vector where the model has such a grid, else its part of the organ's vector.
+    """
+    asked = {part for organ in organs for part in _parts(organ)}
+    known: Mapping[str, Sequence[str]] = card.settings.get("organs", {})
+    named = [name for name, house in known.items() if asked & {*house}]
+    if known and (len(named) != 1 or not asked <= {*known[named[0]]}):
+        raise InputRefused(
+            "no-such-window",
+            f"a region within one of the windows of {card.id}: "
+            + "; ".join(f"{name} ({', '.join(house)})" for name, house in known.items()),
+            f"The region is {', '.join(organs)}.",
+            "Choose organs of one window.",
+        )
+    found = [grid for grid in encoding.grids if not known or grid.organ == named[0]]
+    if not found:
+        raise _not_there(organs)
+    return next((grid for grid in found if grid.kind != "split"), found[0])
+
+
+def _parts(organ: str) -> tuple[str, ...]:
+    place = places().get(organ)
+    return place.members if place is not None and place.members else (organ,)
+
+
+def _touched(anatomy: AnatomyMap, grid: TokenGrid, organs: Sequence[str]) -> NDArray[np.bool_]:
+    """Return the cells of which any part lies in a region: some are larger than organs."""
+    parts = np.ceil(spacing(grid.affine) / PART_MM).astype(int)
+    shape = tuple(int(n) for n in np.array(grid.valid.shape) * parts)
+    fine = _region(anatomy, shape, coarse_affine(grid.affine, 1 / parts), organs)
+    blocks = [n for pair in zip(grid.valid.shape, parts.tolist(), strict=True) for n in pair]
+    return np.asarray(fine.reshape(blocks).any(axis=(1, 3, 5)))
 
 
 def _region(
@@ -236,13 +280,17 @@ def _region(
     for organ in organs:
         inside = inside | wide.get(organ, False)
     if not inside.any():
-        raise InputRefused(
-            "no-organ",
-            f"a scan that holds {' or '.join(organs)}.",
-            "The segmenter found none of them.",
-            "Choose organs that are in every scan, or leave this scan out.",
-        )
+        raise _not_there(organs)
     return np.asarray(inside)
+
+
+def _not_there(organs: Sequence[str]) -> InputRefused:
+    return InputRefused(
+        "no-organ",
+        f"a scan that holds {' or '.join(organs)}.",
+        "The segmenter found none of them.",
+        "Choose organs that are in every scan, or leave this scan out.",
+    )
 
 
 def _window(inside: NDArray[np.bool_]) -> tuple[slice, ...]:
