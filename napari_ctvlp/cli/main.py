@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from napari_ctvlp.cli.doctor import doctor
 from napari_ctvlp.cli.evaluate import evaluate
+from napari_ctvlp.cli.evidence import evidence
 from napari_ctvlp.cli.ground import ground
 from napari_ctvlp.cli.inspect import inspect
 from napari_ctvlp.cli.models import models
@@ -77,6 +78,7 @@ for command in (
     app.command()(command)
 app.add_typer(train, name="train")
 app.add_typer(models, name="models")
+app.add_typer(evidence, name="evidence")
 
 
 def _tell(error: Exception) -> int:

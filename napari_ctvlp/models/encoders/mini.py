@@ -15,13 +15,7 @@ from napari_ctvlp.core.findings import FindingRow, FindingsTable
 from napari_ctvlp.core.geometry import Affine, coarse_affine
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.core.vocabulary import concepts
-from napari_ctvlp.models.encoders.mini_grid import (
-    body_depth,
-    body_on_grid,
-    chest_box,
-    place_channels,
-    to_grid,
-)
+from napari_ctvlp.models.encoders.mini_grid import inputs_of
 from napari_ctvlp.models.protocol import Compute, ModelCard, Progress, silent
 from napari_ctvlp.models.store import unusable
 
@@ -117,14 +111,8 @@ class Mini:
         Encoding
             One grid of 64-d float16 tokens at 4 mm, zero outside the body.
         """
-        hu, fine = to_grid(scan, lambda share, stage: progress(0.25 * share, stage))
+        hu, place, fine, body = inputs_of(scan, anatomy, progress)
         affine = coarse_affine(fine, 2)
-        shape = tuple(n // 2 for n in hu.shape)
-        body = body_on_grid(anatomy, shape, affine)
-        progress(0.27, "where the chest is")
-        depth = body_depth(body, 4.0)
-        progress(0.3, "where the chest is")
-        place = place_channels(chest_box(anatomy, body, affine), depth, shape, affine)
         tokens = self._tokens(hu, place, progress)
         tokens[~body] = 0
         progress(0.95, "organs")

@@ -43,6 +43,30 @@ class ChestBox:
         return np.asarray((screen_mm - self.centre) / self.half)
 
 
+def inputs_of(
+    scan: Scan, anatomy: AnatomyMap, progress: Progress = silent
+) -> tuple[Array, Array, Affine, NDArray[np.bool_]]:
+    """Return what the tower sees of a scan.
+
+    Returns
+    -------
+    hu : ndarray, shape (i, p, l), float32
+        On a grid of 2 mm.
+    place : ndarray, shape (4, i/2, p/2, l/2), float32
+    fine : ndarray, shape (4, 4)
+        2 mm voxel to RAS mm.
+    body : ndarray, shape (i/2, p/2, l/2), bool
+    """
+    hu, fine = to_grid(scan, lambda share, stage: progress(0.25 * share, stage))
+    affine = coarse_affine(fine, 2)
+    shape = tuple(n // 2 for n in hu.shape)
+    body = body_on_grid(anatomy, shape, affine)
+    progress(0.27, "where the chest is")
+    depth = body_depth(body, 4.0)
+    progress(0.3, "where the chest is")
+    return hu, place_channels(chest_box(anatomy, body, affine), depth, shape, affine), fine, body
+
+
 def to_grid(scan: Scan, progress: Progress = silent) -> tuple[Array, Affine]:
     """Bring a scan to 2 mm voxels: box average where it is finer, linear where coarser.
 

@@ -1,0 +1,268 @@
+"""``ctvlp evidence``: where an answer comes from, and whether its map can be trusted."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from napari_ctvlp.cli.options import Ct, Device, Model
+from napari_ctvlp.cli.output import NIFTI, STDOUT, Outputs, as_json, say, terminal_progress
+from napari_ctvlp.errors import InputRefused
+
+if TYPE_CHECKING:
+    from napari_ctvlp.core.anatomy import AnatomyMap
+    from napari_ctvlp.core.scan import Scan
+    from napari_ctvlp.engine.evidence.probe import Probe
+
+evidence = typer.Typer(no_args_is_help=True, help="Ask where an answer comes from, and test it.")
+
+Words = Annotated[str, typer.Argument(metavar="PHRASE", help="What is looked for.")]
+At = Annotated[tuple[float, float, float], typer.Option("--at", help="R A S in mm.")]
+Out = Annotated[Path | None, typer.Option(help="Map as .nii or .nii.gz, with its affine.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Numbers as .json; - prints them.")]
+
+
+@evidence.command()
+def pieces(
+    ct: Ct,
+    phrase: Words,
+    *,
+    level: Annotated[float, typer.Option(help="Threshold in the map's own unit.")] = 0.5,
+    least: Annotated[float, typer.Option(help="Drop smaller pieces, in ml.")] = 0.0,
+    out: Out = None,
+    json_out: Json = None,
+    model: Model = "mini",
+    device: Device = "auto",
+) -> None:
+    """Cut the map at a threshold: pieces with ml, mm, peak and mean HU, saved as labels."""
+    from napari_ctvlp.engine.evidence import places
+
+    probe, scan, anatomy = _start(ct, phrase, model, device)
+    labels, found = places.pieces(probe.heat(scan, anatomy), scan, level, least)
+    with Outputs(ct) as outputs:
+        if out:
+            places.save_pieces(outputs.add(out, NIFTI), labels, scan)
+        _told({"level": level, "pieces": found}, json_out, outputs)
+    for piece in found:
+        x, y, z = piece.peak_ras
+        say(f"{piece.id}: {piece.ml:.2f} ml, {piece.mm:.0f} mm, peak {piece.peak:.3f} at "
+            f"R {x:.0f} A {y:.0f} S {z:.0f}, mean {piece.mean_hu:.0f} HU")  # fmt: skip
+    if not found:
+        say("Nothing reaches this threshold.")
+
+
+@evidence.command(context_settings={"ignore_unknown_options": True})
+def words(
+    ct: Ct,
+    *,
+    at: At,
+    among: Annotated[list[str] | None, typer.Option(help="Words to compare; repeat.")] = None,
+    json_out: Json = None,
+    model: Model = "mini",
+    device: Device = "auto",
+) -> None:
+    """List the words that one place resembles most."""
+    from napari_ctvlp.engine.evidence import places
+
+    probe, scan, anatomy = _start(ct, "nodule", model, device)
+    encoding = probe.encoder.encode(scan, anatomy)
+    found = places.words_at(probe.encoder, encoding, at, among or ())
+    with Outputs(ct) as outputs:
+        _told({"at": at, "words": dict(found)}, json_out, outputs)
+    for word, score in found:
+        say(f"{score:+.2f}  {word}")
+    if not found:
+        say("The model did not look at this place.")
+
+
+@evidence.command(context_settings={"ignore_unknown_options": True})
+def similar(
+    ct: Ct,
+    *,
+    at: At,
+    out: Out = None,
+    json_out: Json = None,
+    model: Model = "mini",
+    device: Device = "auto",
+) -> None:
+    """Map how much every place resembles one place: cosine of tokens, no words."""
+    import numpy as np
+
+    from napari_ctvlp.engine.evidence import places
+
+    probe, scan, anatomy = _start(ct, "nodule", model, device)
+    encoding = probe.encoder.encode(scan, anatomy)
+    values = places.resembling(encoding, at)
+    with Outputs(ct) as outputs:
+        _save(out, values, encoding.grids[0].affine, outputs)
+        _told({"at": at, "mean": float(np.nanmean(values))}, json_out, outputs)
+
+
+@evidence.command()
+def locality(
+    ct: Ct, *, json_out: Json = None, model: Model = "mini", device: Device = "auto"
+) -> None:
+    """Correlate how places resemble each other before and after projection beside text."""
+    from napari_ctvlp.engine.evidence import places
+
+    probe, scan, anatomy = _start(ct, "nodule", model, device)
+    found = places.locality_of(probe.encoder, scan, anatomy)
+    say(f"{model}: locality {found:.3f} (1: neighbours stay neighbours)")
+    with Outputs(ct) as outputs:
+        _told({"model": model, "locality": found}, json_out, outputs)
+
+
+@evidence.command()
+def relevance(
+    ct: Ct,
+    phrase: Words,
+    *,
+    level: Annotated[Literal["4mm", "8mm", "16mm"], typer.Option(help="Cells.")] = "8mm",
+    out: Out = None,
+    json_out: Json = None,
+    model: Model = "mini",
+    device: Device = "auto",
+) -> None:
+    """Map Grad-CAM of a phrase on a convolutional encoder: relevance, not attention."""
+    from napari_ctvlp.engine.evidence.relevance import relevance as run
+
+    probe, scan, anatomy = _start(ct, phrase, model, device)
+    found = run(probe, scan, anatomy, level)
+    with Outputs(ct) as outputs:
+        _save(out, found.values, found.affine, outputs)
+        _told({"level": level, "score": found.score, "words": found.words}, json_out, outputs)
+    say(found.words)
+
+
+@evidence.command(context_settings={"ignore_unknown_options": True})
+def attention(
+    ct: Ct,
+    *,
+    at: At,
+    to: Annotated[bool, typer.Option("--to/--from", help="What looks there, or whither.")] = False,
+    layer: Annotated[int | None, typer.Option(help="One layer, from 0; all.")] = None,
+    head: Annotated[int | None, typer.Option(help="One head, from 0; their mean.")] = None,
+    rollout: Annotated[bool, typer.Option(help="Rollout over all layers.")] = False,
+    organ: Annotated[str, typer.Option(help="The model's organ whose window is read.")] = "",
+    out: Out = None,
+    json_out: Json = None,
+    model: Model = "fvlm",
+    device: Device = "auto",
+) -> None:
+    """Map the attention from or to one place, of an encoder that has attention."""
+    from napari_ctvlp.engine.evidence.attention import attend
+
+    probe, scan, anatomy = _start(ct, "nodule", model, device)
+    found = attend(probe.encoder, scan, anatomy, at, to=to, organ=organ)
+    layers, heads = found.heads.shape[:2]
+    if (layer or 0) not in range(layers) or (head or 0) not in range(heads):
+        raise InputRefused(
+            "no-such-head", f"a layer of 0 to {layers - 1} and a head of 0 to {heads - 1}.",
+            f"Layer {layer}, head {head} was asked for.", "Choose others.",
+        )  # fmt: skip
+    values = found.mean(layer) if head is None else found.heads[layer or 0, head]
+    with Outputs(ct) as outputs:
+        _save(out, found.rollout if rollout else values, found.affine, outputs)
+        told = {"layers": layers, "heads": heads, "cell": found.cell, "direction": found.direction}
+        _told(told, json_out, outputs)
+    say(f"{layers} layers of {heads} heads; cell {found.cell} of {found.rollout.shape}.")
+
+
+@evidence.command()
+def check(
+    ct: Ct,
+    phrase: Words,
+    *,
+    organ: Annotated[str, typer.Option(help="Organ the phrase is about, to erase it.")] = "",
+    other: Annotated[str, typer.Option(help="Another organ, which is erased too.")] = "",
+    steps: Annotated[str, typer.Option(help="Per cent deleted and inserted.")] = "0,1,5,20,50,100",
+    shuffles: Annotated[int, typer.Option(help="Times the weights are shuffled.")] = 3,
+    json_out: Json = None,
+    model: Model = "mini",
+    device: Device = "auto",
+) -> None:
+    """Test a map: shuffled weights, deletion and insertion, erased organs."""
+    from napari_ctvlp.engine.evidence import sanity
+
+    probe, scan, anatomy = _start(ct, phrase, model, device)
+    progress = terminal_progress()
+    weights = sanity.weights_matter(probe, scan, anatomy, shuffles, progress)
+    ranks = ", ".join(f"{r:+.2f}" for r in weights.correlations)
+    say(f"Rank correlation with shuffled weights: {ranks} (below 0.30 wanted)")
+    told: dict[str, Any] = {"correlations": weights.correlations}
+    curves = sanity.delete_and_insert(
+        probe, scan, anatomy, steps=[float(s) for s in steps.split(",")], progress=progress
+    )
+    say(f"Insertion beats blobs by {curves.insertion_gain:+.3f}, deletion by "
+        f"{curves.deletion_gain:+.3f} (area; above 0 wanted)")  # fmt: skip
+    told |= {**dataclasses.asdict(curves), "insertion_gain": curves.insertion_gain,
+             "deletion_gain": curves.deletion_gain}  # fmt: skip
+    if organ and other:
+        found = sanity.erase_organs(probe, scan, anatomy, organ, other)
+        say(f"Score {found.before:.3f}; without {organ} {found.without_named:.3f}, without {other} "
+            f"{found.without_other:.3f}: {'passed' if found.passed else 'FAILED'}")  # fmt: skip
+        told["erasure"] = {**dataclasses.asdict(found), "passed": found.passed}
+    with Outputs(ct) as outputs:
+        _told(told, json_out, outputs)
+
+
+@evidence.command()
+def sensitivity(
+    ct: Ct, phrase: Words, *, json_out: Json = None, model: Model = "mini", device: Device = "auto"
+) -> None:
+    """Answer again in other wordings, on shifted scans and at other HU."""
+    from napari_ctvlp.engine.evidence.sensitivity import sensitivity as run
+
+    probe, scan, anatomy = _start(ct, phrase, model, device)
+    rows = run(probe, scan, anatomy, terminal_progress())
+    for row in rows:
+        say(f"{row.group:<10}{row.label:<28}peak {row.peak:.3f}  support {row.support:.2f}  "
+            f"moved {row.moved_mm:.0f} mm  {row.verdict}")  # fmt: skip
+    with Outputs(ct) as outputs:
+        _told({"readings": rows}, json_out, outputs)
+
+
+@evidence.command()
+def equivariance(
+    ct: Ct, phrase: Words, *, json_out: Json = None, model: Model = "mini", device: Device = "auto"
+) -> None:
+    """Store, move and mirror the scan: does the answer go along with the patient."""
+    from napari_ctvlp.engine.evidence.equivariance import equivariance as run
+
+    probe, scan, anatomy = _start(ct, phrase, model, device)
+    trials = run(probe, scan, anatomy, progress=terminal_progress())
+    for trial in trials:
+        word = "holds" if trial.holds else "does NOT hold"
+        say(f"{trial.kind:<8}{trial.label:<26}{word:<15}{trial.number:.3g} {trial.unit}")
+    say(f"{sum(t.holds for t in trials)} of {len(trials)} hold for {model}.")
+    with Outputs(ct) as outputs:
+        _told({"model": model, "trials": trials}, json_out, outputs)
+
+
+def _start(ct: Path, phrase: str, model: str, device: str) -> tuple[Probe, Scan, AnatomyMap]:
+    """Open and segment a scan, load a model."""
+    from napari_ctvlp.engine import verbs
+    from napari_ctvlp.engine.evidence.probe import Probe
+
+    progress = terminal_progress()
+    scan = verbs.open_scan(ct, progress=progress)
+    return Probe.of(phrase, model, device), scan, verbs.segment(scan, device=device)
+
+
+def _save(out: Path | None, values: Any, affine: Any, outputs: Outputs) -> None:
+    from napari_ctvlp.io.nifti import save_ipl
+
+    if out:
+        save_ipl(outputs.add(out, NIFTI), values, affine)
+
+
+def _told(content: dict[str, Any], json_out: Path | None, outputs: Outputs) -> None:
+    from napari_ctvlp.engine.export import plain
+
+    if json_out == STDOUT:
+        print(as_json(plain(content)))
+    elif json_out:
+        outputs.write_json(json_out, plain(content))

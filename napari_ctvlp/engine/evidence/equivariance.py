@@ -1,0 +1,189 @@
+"""Whether an answer belongs to the patient or to how the scan was stored.
+
+Three trials: the same scan stored in other orientations must give the same numbers; a scan moved
+by whole tokens must move its peak by as much, within one token; a mirrored scan must mirror the
+peak of a phrase without a side, and a phrase with a side must change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_ctvlp.core.anatomy import AnatomyMap, anatomy_from_labels
+from napari_ctvlp.core.geometry import Affine, from_ipl, oriented_affine, spacing, to_ipl, transform
+from napari_ctvlp.core.heatmap import Heatmap
+from napari_ctvlp.core.parser import parse
+from napari_ctvlp.core.regions import side_mm
+from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.engine.evidence.probe import Probe
+from napari_ctvlp.models.protocol import Progress, silent
+
+#: Orientations tried where nobody asks for others: flips and permutations of every axis.
+CODES = ("RAS", "LPS", "SAR", "PIL", "AIR", "ILP")
+_OTHER = {"left": "right", "right": "left"}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One line of the table.
+
+    Attributes
+    ----------
+    kind : {"stored", "shift", "mirror", "side"}
+    label : str
+    holds : bool
+    number : float
+        Largest difference of the maps, or mm between expected and found peak.
+    unit : str
+    """
+
+    kind: str
+    label: str
+    holds: bool
+    number: float
+    unit: str
+
+
+def equivariance(
+    probe: Probe,
+    scan: Scan,
+    anatomy: AnatomyMap,
+    codes: Sequence[str] = CODES,
+    progress: Progress = silent,
+) -> tuple[Trial, ...]:
+    """Try a phrase without a side on a scan stored, moved and mirrored.
+
+    Parameters
+    ----------
+    probe : Probe
+        Its phrase names no side.
+    scan : Scan
+    anatomy : AnatomyMap
+        Is stored, moved and mirrored with the scan.
+    codes : sequence of str
+        Orientations to store the scan in.
+    progress : callable
+    """
+    first = probe.heat(scan, anatomy)
+    made = []
+    for number, code in enumerate(codes):
+        progress(0.5 * number / len(codes), f"stored {code}")
+        made.append(_stored(probe, scan, anatomy, code, first))
+    for axis, name in enumerate("IPL"):
+        progress(0.5 + 0.1 * axis, f"moved along {name}")
+        made.append(_moved(probe, scan, anatomy, axis, name, first))
+    progress(0.85, "mirrored")
+    turned, flipped = mirrored(scan), mirrored_anatomy(anatomy, scan)
+    made.append(_mirrored(probe.heat(turned, flipped), first, scan))
+    return (*made, *_sides(probe, (scan, anatomy), (turned, flipped)))
+
+
+def restored(scan: Scan, anatomy: AnatomyMap, code: str) -> tuple[Scan, AnatomyMap]:
+    """Store a scan and its anatomy in another orientation and bring both back."""
+    shape = tuple(int(n) for n in _order(scan.shape, code))
+    steps = _order(scan.spacing.tolist(), code)
+    stored = oriented_affine(code, shape, steps, _centre(scan))
+    hu, affine = _there_and_back(scan.hu, stored)
+    labels, _ = _there_and_back(anatomy.labels, stored)
+    again = Scan(hu, affine, scan.source, scan.meta)
+    return again, replace(anatomy, labels=labels, affine=affine)
+
+
+def _there_and_back(array: NDArray[Any], stored: Affine) -> tuple[NDArray[Any], Affine]:
+    """Store an IPL array in the order of an affine, and bring it back as a file would come."""
+    return to_ipl(np.ascontiguousarray(from_ipl(array, stored)), stored)
+
+
+def mirrored(scan: Scan) -> Scan:
+    """Return the scan with left and right exchanged, on the same grid."""
+    hu: NDArray[Any] = np.ascontiguousarray(scan.hu[:, :, ::-1])
+    return Scan(hu, scan.affine, scan.source, scan.meta)
+
+
+def mirrored_anatomy(anatomy: AnatomyMap, scan: Scan) -> AnatomyMap:
+    """Return the anatomy of a mirrored scan: what was the left lung is the right one."""
+    ids = {organ.name: organ.id for organ in anatomy.organs}
+    table = np.arange(max(ids.values()) + 1)
+    for name, number in ids.items():
+        table[number] = ids.get(_swapped(name), number)
+    labels = table[anatomy.labels[:, :, ::-1]].astype(np.uint16)
+    names = [(organ.id, organ.name) for organ in anatomy.organs]
+    return anatomy_from_labels(labels, mirrored(scan), names, source=anatomy.source)
+
+
+def _stored(probe: Probe, scan: Scan, anatomy: AnatomyMap, code: str, first: Heatmap) -> Trial:
+    heat = probe.heat(*restored(scan, anatomy, code))
+    same = np.array_equal(heat.values, first.values, equal_nan=True)
+    gap = float(np.nanmax(np.abs(heat.values - first.values), initial=0.0))
+    told = (heat.peak, heat.support, heat.verdict, heat.reason)
+    equal = same and str(told) == str((first.peak, first.support, first.verdict, first.reason))
+    return Trial("stored", f"as {code}", equal, gap, "largest difference")
+
+
+def _moved(
+    probe: Probe, scan: Scan, anatomy: AnatomyMap, axis: int, name: str, first: Heatmap
+) -> Trial:
+    """Move the patient on the grid by two tokens, air coming in behind."""
+    token = float(spacing(first.affine)[axis])
+    count = round(2 * token / float(scan.spacing[axis]))
+    hu, labels = np.roll(scan.hu, count, axis), np.roll(anatomy.labels, count, axis)
+    parts = [slice(None)] * 3
+    parts[axis] = slice(0, count)
+    hu[tuple(parts)], labels[tuple(parts)] = -1000, 0
+    moved = Scan(hu, scan.affine, scan.source, scan.meta)
+    heat = probe.heat(moved, replace(anatomy, labels=labels, digest=moved.digest))
+    step = np.zeros(3)
+    step[axis] = count
+    gap = _away(heat, first, transform(scan.affine, step) - transform(scan.affine, np.zeros(3)))
+    return Trial("shift", f"{count} voxels along {name}", gap <= token + 1e-6, gap, "mm off")
+
+
+def _mirrored(heat: Heatmap, first: Heatmap, scan: Scan) -> Trial:
+    if heat.peak_ras is None or first.peak_ras is None:
+        return Trial("mirror", "peak mirrored", False, float("nan"), "mm off")
+    middle = _centre(scan)[0]
+    expected = np.array(first.peak_ras) * (-1, 1, 1) + (2 * middle, 0, 0)
+    gap = float(np.linalg.norm(expected - heat.peak_ras))
+    token = float(np.linalg.norm(spacing(first.affine)))
+    return Trial("mirror", "peak mirrored", gap <= token, gap, "mm off")
+
+
+def _sides(
+    probe: Probe, plain: tuple[Scan, AnatomyMap], turned: tuple[Scan, AnatomyMap]
+) -> tuple[Trial, ...]:
+    """A phrase with a side peaks on that side, in the scan and in its mirror image."""
+    found = []
+    for side in _OTHER:
+        sided = replace(probe, phrase=parse(f"{probe.phrase.text} on the {side}"))
+        for label, (scan, anatomy) in (("", plain), (" of the mirror image", turned)):
+            peak = sided.heat(scan, anatomy).peak_ras
+            left = float("nan") if peak is None else float(side_mm(anatomy, peak))
+            holds = left > 0 if side == "left" else left < 0
+            found.append(Trial("side", f"{side}{label}", holds, left, "mm left of the midline"))
+    return tuple(found)
+
+
+def _away(heat: Heatmap, first: Heatmap, by: NDArray[np.float64]) -> float:
+    if heat.peak_ras is None or first.peak_ras is None:
+        return float("nan")
+    return float(np.linalg.norm(np.subtract(heat.peak_ras, first.peak_ras) - by))
+
+
+def _centre(scan: Scan) -> NDArray[np.float64]:
+    return transform(scan.affine, (np.array(scan.shape) - 1) / 2)
+
+
+def _order(values: Sequence[float], code: str) -> tuple[float, ...]:
+    """Bring (I, P, L) values into the axis order of an orientation code."""
+    row = {"I": 0, "S": 0, "P": 1, "A": 1, "L": 2, "R": 2}
+    return tuple(values[row[letter]] for letter in code)
+
+
+def _swapped(name: str) -> str:
+    stem, _, side = name.rpartition("_")
+    return f"{stem}_{_OTHER[side]}" if side in _OTHER else name

@@ -1,0 +1,40 @@
+"""``ctvlp evidence``: numbers as JSON, maps with their affine, refusals in words."""
+
+import json
+
+import nibabel
+import numpy as np
+
+from napari_ctvlp.core.phantom import NODULE_RAS
+
+AT = [str(value) for value in NODULE_RAS]
+
+
+def test_pieces_are_saved_as_labels(ctvlp, ct, tmp_path):
+    out, told = tmp_path / "pieces.nii.gz", tmp_path / "pieces.json"
+    done = ctvlp("evidence", "pieces", ct, "nodule", "--level", "0.2", "--out", out, "--json", told)
+    assert done.exit_code == 0, done.stderr
+    image, numbers = nibabel.load(out), json.loads(told.read_text())
+    np.testing.assert_allclose(image.affine, nibabel.load(ct).affine, atol=1e-4)
+    assert int(np.asarray(image.dataobj).max()) == len(numbers["pieces"])
+
+
+def test_words_and_similar_places(ctvlp, ct, tmp_path):
+    done = ctvlp("evidence", "words", ct, "--at", *AT, "--json", "-")
+    assert done.exit_code == 0, done.stderr
+    assert len(json.loads(done.stdout)["words"]) == 8
+    out = tmp_path / "similar.nii.gz"
+    assert ctvlp("evidence", "similar", ct, "--at", *AT, "--out", out).exit_code == 0
+    assert np.nanmax(np.asarray(nibabel.load(out).dataobj)) > 0.99
+
+
+def test_models_without_attention_say_so(ctvlp, ct):
+    done = ctvlp("evidence", "attention", ct, "--model", "mini", "--at", *AT)
+    assert done.exit_code != 0
+    assert "mini is not one" in done.stderr
+
+
+def test_absence_wants_cases(ctvlp):
+    done = ctvlp("evaluate", "absence")
+    assert done.exit_code == 3
+    assert "phantoms" in done.stderr
