@@ -59,7 +59,7 @@ class Reopen(QObject):
         self._left = [dict(phrase) for phrase in saved.phrases]
         self._same = True
         session = self.room.session
-        session.run = Run(saved.model["id"], saved.compute["device"])
+        session.run = Run(saved.model["id"], saved.compute["device"], saved.segmenter["id"])
         self.room.add_scan(scan)
         study = session.study
         if study is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from psygnal import Signal
@@ -41,10 +42,16 @@ class Run:
         Card id of the encoder.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    segmenter : str
+        Card id of the segmenter.
+    maps : str
+        Kind of map, ``""`` for the one on the model's card.
     """
 
     model: str = "mini"
     device: str = "auto"
+    segmenter: str = "anatomy"
+    maps: str = ""
 
 
 @dataclass
@@ -78,7 +85,9 @@ class Study:
     def __init__(self, scan: Scan) -> None:
         self.scan = scan
         self.anatomy: AnatomyMap | None = None
+        self.segmenter = ""
         self.encoding: EncodingSummary | None = None
+        self.encoded_with: AnatomyMap | None = None
         self.attention: AttentionMaps | None = None
         self.heatmap: Heatmap | None = None
         self.findings: FindingsTable | None = None
@@ -158,21 +167,25 @@ class Session:
         self.look_changed.emit(look)
 
     def prepare(self) -> None:
-        """Compute what is still missing: anatomy, then encoding, then findings."""
-        study = self.study
+        """Compute what is missing, or is of another choice: anatomy, then encoding, then findings.
+
+        Organs that were opened or edited stay until another segmenter is chosen.
+        """
+        study, run = self.study, self.run
         if study is None:
             return
-        if study.anatomy is None:
+        if study.anatomy is None or study.segmenter not in ("", run.segmenter):
             self.segment()
-        elif study.encoding is None:
+        elif _model_of(study.encoding) != run.model or study.encoded_with is not study.anatomy:
             self.encode()
-        elif study.findings is None:
+        elif _model_of(study.findings) != run.model:
             self.score()
 
     def segment(self) -> None:
         """Find the organs of the study."""
         if self.study is not None:
-            self._start("segment", self._segmented)
+            name = self.run.segmenter
+            self._start("segment", partial(self._segmented, segmenter=name), segmenter=name)
 
     def shape(self) -> None:
         """Find the surfaces of the organs, once per anatomy."""
@@ -190,7 +203,8 @@ class Session:
         """Encode the study once; every phrase uses the result."""
         study = self.study
         if study is not None:
-            self._start("encode", self._encoded, anatomy=study.anatomy, model=self.run.model)
+            done = partial(self._encoded, organs=study.anatomy)
+            self._start("encode", done, anatomy=study.anatomy, model=self.run.model)
 
     def score(self) -> None:
         """Fill the findings table."""
@@ -216,13 +230,16 @@ class Session:
             gate=gate,
             anatomy=study.anatomy,
             model=self.run.model,
+            maps=self.run.maps,
         )
 
     def attend(self, organ: str) -> None:
         """Show where an organ's query looked; ``""`` shows none."""
         self.attention_wanted.emit(organ)
         study = self.study
-        if organ and study is not None and study.encoding is not None and study.attention is None:
+        if not organ or study is None or study.encoding is None:
+            return
+        if _model_of(study.attention) != self.run.model:
             self._start(
                 "attention",
                 self._put("attention"),
@@ -286,15 +303,23 @@ class Session:
         study = self.study
         return lambda noun: study.put(name, noun) if study is not None else None
 
-    def _segmented(self, anatomy: AnatomyMap) -> None:
+    def _segmented(self, anatomy: AnatomyMap, segmenter: str) -> None:
         assert self.study is not None  # noqa: S101 - _job has checked it
+        self.study.segmenter = segmenter
         self.study.put("anatomy", anatomy)
         self.prepare()
 
-    def _encoded(self, encoding: EncodingSummary) -> None:
+    def _encoded(self, encoding: EncodingSummary, organs: AnatomyMap | None) -> None:
         assert self.study is not None  # noqa: S101 - _job has checked it
+        self.study.encoded_with, self.study.attention = organs, None
         self.study.put("encoding", encoding)
+        if self.study.findings is not None:
+            self.study.put("findings", None)
         wish, self._wish = self._wish, None
         if wish is not None:
             self.ground(*wish)
         self.prepare()
+
+
+def _model_of(noun: EncodingSummary | AttentionMaps | FindingsTable | None) -> str:
+    return noun.model if noun is not None else ""

@@ -24,8 +24,24 @@ from napari_ctvlp.ui.panel import column
 from napari_ctvlp.ui.session import Session, Study
 from napari_ctvlp.ui.words import finding_phrase
 
-COLUMNS = ("organ", "finding", "margin", "present", "absent", "support")
-_NUMBERS = ("present", "absent", "margin")
+COLUMNS = (
+    "organ", "finding", "margin", "probability", "percentile", "present", "absent", "support",
+)  # fmt: skip
+#: Columns that are shown only for a model that has such numbers: their title, what they mean.
+SOMETIMES = {
+    "probability": (
+        "probability\n(pair, uncalibrated)",
+        "The model's own probability of the positive against the negative prompt. Not calibrated "
+        "and not comparable between findings: 0.5 is no cut.",
+    ),
+    "percentile": (
+        "percentile\n(about)",
+        "About how many of 100 published scans scored lower, from five published numbers only. "
+        "It says nothing of other hospitals.",
+    ),
+}
+_NUMBERS = ("present", "absent", "margin", *SOMETIMES)
+_FORMS = {"probability": "{:.3f}", "percentile": "{:.0f}"}
 _ROOT = QModelIndex()
 
 
@@ -51,10 +67,17 @@ class FindingsModel(QAbstractTableModel):
         return 0 if parent.isValid() else len(COLUMNS)
 
     def headerData(self, section: int, orientation: Any, role: int = 0) -> Any:  # noqa: N802
-        """Return a column's title."""
-        if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
-            return COLUMNS[section]
-        return None
+        """Return a column's title, and what it means to hover."""
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        title, meaning = SOMETIMES.get(COLUMNS[section], (COLUMNS[section], None))
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return meaning
+        return title if role == Qt.ItemDataRole.DisplayRole else None
+
+    def known(self, column: str) -> bool:
+        """Return whether any row has a number in a column."""
+        return any(not math.isnan(getattr(row, column)) for row in self.rows)
 
     def data(self, index: Any, role: int = 0) -> Any:
         """Return a cell: words to show, a number to sort by, a reason to hover."""
@@ -73,7 +96,7 @@ class FindingsModel(QAbstractTableModel):
 
 def _shown(column: str, value: Any) -> str:
     if column in _NUMBERS:
-        return "" if math.isnan(value) else f"{value:+.2f}"
+        return "" if math.isnan(value) else _FORMS.get(column, "{:+.2f}").format(value)
     return organ_title(value) if column == "organ" else str(value).replace("_", " ")
 
 
@@ -130,10 +153,21 @@ class FindingsDock(QWidget):
 
     def _fill(self, table: FindingsTable | None) -> None:
         self.model.set_table(table)
+        for name in SOMETIMES:
+            self.view.setColumnHidden(COLUMNS.index(name), not self.model.known(name))
         if table is None:
             self.note.setText("No findings yet: press Run in the reading room.")
         else:
-            self.note.setText("Similarities, not probabilities. Double-click a row to see where.")
+            self.note.setText(f"{self._meaning()} Double-click a row to see where.")
+
+    def _meaning(self) -> str:
+        """Return what the numbers are."""
+        if not self.model.known("probability"):
+            return "Similarities, not probabilities."
+        told = ["Probability of the prompt pair: uncalibrated, 0.5 is no cut."]
+        if self.model.known("percentile"):
+            told.append("Percentile: approximate, among published scans.")
+        return " ".join(told)
 
     def _encoded(self, encoding: EncodingSummary | None) -> None:
         self.attention.clear()

@@ -36,10 +36,22 @@ _VERBS = {
 }
 
 
+#: What a phrase's map may be, and its kind; a model that lacks it says so.
+MAPS = {"as its card says": "", "parts of the score": "split", "each cell by itself": "cosine"}
+
+
 def encoder_ids() -> list[str]:
     """Return the card ids of the encoders of CTs, the embedded one first."""
-    ids = [card.id for card in store.cards("encoder")]
-    return sorted(ids, key=lambda name: (name != "mini", name))
+    return _ids("encoder", "mini")
+
+
+def segmenter_ids() -> list[str]:
+    """Return the card ids of the segmenters, the embedded one first."""
+    return _ids("segmenter", "anatomy")
+
+
+def _ids(kind: str, first: str) -> list[str]:
+    return sorted((card.id for card in store.cards(kind)), key=lambda name: (name != first, name))
 
 
 class RunDock(QWidget):
@@ -112,15 +124,19 @@ class RunDock(QWidget):
 
     def _models(self) -> None:
         """Offer the models that can run; the others are grey and say why."""
-        box: Any = self.form.model.native
-        for place, name in enumerate(encoder_ids()):
-            state = store.state_of(store.card(name))
-            box.model().item(place).setEnabled(state.usable)
-            box.setItemText(place, name if state.usable else f"{name} ({state.word})")
-            box.setItemData(place, state.reason, Qt.ItemDataRole.ToolTipRole)
+        boxes: Any = self.form.model.native, self.form.organs.native
+        for box, names in zip(boxes, (encoder_ids(), segmenter_ids()), strict=True):
+            for place, name in enumerate(names):
+                state = store.state_of(store.card(name))
+                box.model().item(place).setEnabled(state.usable)
+                box.setItemText(place, name if state.usable else f"{name} ({state.word})")
+                box.setItemData(place, state.reason, Qt.ItemDataRole.ToolTipRole)
 
     def _form_changed(self) -> None:
-        self.session.run = Run(self.form.model.value, self.form.device.value)
+        form = self.form
+        self.session.run = Run(
+            form.model.value, form.device.value, form.organs.value, MAPS[form.maps.value]
+        )
         self._estimate()
 
     def _estimate(self) -> None:
@@ -196,19 +212,34 @@ class RunDock(QWidget):
 
 
 def _run_form(run: Run) -> Any:
-    """Build the form of model and device."""
+    """Build the form of models, kind of map and device."""
 
     @magicgui(
         auto_call=False,
         call_button=False,
         model={"choices": encoder_ids(), "label": "Model", "tooltip": "What reads CT and phrase"},
+        organs={
+            "choices": segmenter_ids(),
+            "label": "Organs by",
+            "tooltip": "What finds the organs; Run finds them anew when it was changed",
+        },
+        maps={
+            "choices": list(MAPS),
+            "label": "Map",
+            "tooltip": "What a cell of the heatmap holds, for published models that have both",
+        },
         device={
             "choices": ["auto", "cpu", "cuda", "mps"],
             "label": "Device",
             "tooltip": "Where it is computed",
         },
     )
-    def form(model: str = run.model, device: str = run.device) -> None:
+    def form(
+        model: str = run.model,
+        organs: str = run.segmenter,
+        maps: str = next(iter(MAPS)),
+        device: str = run.device,
+    ) -> None:
         """Run."""
 
     return form
