@@ -13,6 +13,7 @@ from napari_ctvlp.cli.options import (
     Device,
     Labels,
     Model,
+    Names,
     Segmenter,
     Series,
     drawn,
@@ -55,6 +56,7 @@ def ground(
     model: Model = "mini",
     segmenter: Segmenter = "anatomy",
     labels: Labels = None,
+    names: Names = "",
     series: Series = "",
     device: Device = "auto",
 ) -> None:
@@ -65,7 +67,7 @@ def ground(
         half = outputs.add(out, NIFTI) if out else None
         progress = terminal_progress()
         scan = verbs.open_scan(ct, series=series_choice(series), progress=progress)
-        anatomy = drawn(labels, scan, progress)
+        anatomy = drawn(labels, names, scan, progress)
         heatmap = verbs.ground(
             scan, phrase, anatomy=anatomy, model=model, gate=gate, parser=parser, several=several,
             maps=maps or "", segmenter=segmenter, device=device, progress=progress,

@@ -13,6 +13,7 @@ from napari_ctvlp.cli.options import (
     Device,
     Labels,
     Model,
+    Names,
     Segmenter,
     Series,
     drawn,
@@ -35,6 +36,7 @@ def score(
     model: Model = "mini",
     segmenter: Segmenter = "anatomy",
     labels: Labels = None,
+    names: Names = "",
     series: Series = "",
     device: Device = "auto",
 ) -> None:
@@ -45,7 +47,7 @@ def score(
         half = outputs.add(out, (".csv",))
         progress = terminal_progress()
         scan = verbs.open_scan(ct, series=series_choice(series), progress=progress)
-        anatomy = drawn(labels, scan, progress)
+        anatomy = drawn(labels, names, scan, progress)
         table = verbs.score(
             scan, anatomy=anatomy, model=model, segmenter=segmenter, device=device,
             progress=progress,

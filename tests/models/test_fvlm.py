@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import itertools
 import json
 import shutil
@@ -331,6 +333,37 @@ def test_its_organs_come_out_of_a_file_of_the_users(chest, anatomy, tmp_path):
     organs = list(store.card("fvlm").settings["organs"].values())
     again = grouped(open_anatomy(tmp_path, chest), organs)
     np.testing.assert_array_equal(again, grouped(anatomy, organs))
+
+
+@pytest.mark.parametrize("table", ["totalsegmentator", "mine.json"])
+def test_the_commands_read_numbers_by_their_program_or_by_a_table(table, chest, anatomy, tmp_path):
+    """A label map that says nothing but numbers."""
+    numbers = {"lung_left": 10, "lung_right": 13, "heart": 51, "aorta": 52}
+    labels = np.zeros(anatomy.labels.shape, np.uint8)
+    for organ, number in numbers.items():
+        labels[anatomy.mask(organ)] = number
+    for values, name in ((chest.hu, "ct"), (labels, "organs")):
+        image = nibabel.Nifti1Image(np.ascontiguousarray(values), chest.affine)
+        image.header.set_xyzt_units("mm")
+        image.to_filename(tmp_path / f"{name}.nii.gz")
+    mine = tmp_path / "mine.json"
+    mine.write_text(json.dumps({str(number): organ for organ, number in numbers.items()}))
+    line = ["score", tmp_path / "ct.nii.gz", "--model", "fvlm", "--out", tmp_path / "scores.csv"]
+    line += ["--labels", tmp_path / "organs.nii.gz"]
+    names = mine if table == mine.name else table
+    done = CliRunner().invoke(app, [str(word) for word in [*line, "--names", names]])
+    assert done.exit_code == 0, done.output
+    assert "about percentile" in done.output
+    told = (tmp_path / "scores.csv").read_text()
+    assert told.count("was not found") == 1, "nobody drew an oesophagus"
+    expected = verbs.score(chest, anatomy=anatomy, model="fvlm").rows
+    rows = {row["finding"]: row for row in csv.DictReader(io.StringIO(told))}
+    assert float(rows["Cardiomegaly"]["margin"]) == pytest.approx(
+        next(row.margin for row in expected if row.finding == "Cardiomegaly"), abs=1e-5
+    )
+    refused = CliRunner().invoke(app, [str(word) for word in [*line, "--names", "other"]])
+    assert "bad-names" in refused.output or "neither" in refused.output
+    assert refused.exit_code != 0
 
 
 @pytest.mark.parametrize("program", ["totalsegmentator", "wholebody", "house"])
