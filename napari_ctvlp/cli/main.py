@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from napari_ctvlp.cli.batch import batch
 from napari_ctvlp.cli.doctor import doctor
 from napari_ctvlp.cli.evaluate import evaluate
 from napari_ctvlp.cli.evidence import evidence
+from napari_ctvlp.cli.find import find
 from napari_ctvlp.cli.ground import ground
 from napari_ctvlp.cli.inspect import inspect
 from napari_ctvlp.cli.models import models
@@ -74,6 +76,7 @@ def main(
 app.command(context_settings={"ignore_unknown_options": True})(inspect)
 for command in (
     view, segment, ground, score, radiograph, session, parse, sample, doctor, evaluate,
+    batch, find,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(train, name="train")

@@ -47,8 +47,12 @@ class FindingsTable:
         Card id.
     scan : str
         Digest of the scan.
+    reference : str
+        What the percentiles are among, with its size: ``"412 scans of STORE"``; ``""`` for the
+        model's own.
     """
 
     rows: tuple[FindingRow, ...]
     model: str
     scan: str
+    reference: str = ""

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeVar
 
+from napari_ctvlp.core.anatomy import AnatomyMap
+from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.engine import cache, compute
 from napari_ctvlp.models import store
-from napari_ctvlp.models.protocol import Compute, Encoder, Progress
+from napari_ctvlp.models.protocol import Compute, Encoder, ModelCard, Progress
 
 #: Stage reported when a result came from the cache.
 KEPT = "kept result"
@@ -34,6 +36,12 @@ def kept(key: str, run: Callable[[], Noun], progress: Progress) -> Noun:
     result = run()
     cache.save(key, result)
     return result
+
+
+def encoding_key(card: ModelCard, chosen: Compute, scan: Scan, anatomy: AnatomyMap) -> str:
+    """Return the key under which an encoding is kept."""
+    where = f"{chosen.device} {chosen.precision}"
+    return cache.key_of("encoding", store.model_digest(card), where, scan.digest, anatomy.content)
 
 
 def forget() -> None:

@@ -17,10 +17,12 @@ from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.engine import cache, compute
 from napari_ctvlp.engine.aligning import align
+from napari_ctvlp.engine.archived import adopt, embed
 from napari_ctvlp.engine.fallback import run_somewhere
 from napari_ctvlp.engine.jobs import part
 from napari_ctvlp.engine.loaded import KEPT, loading
 from napari_ctvlp.engine.loaded import encoder as _encoder
+from napari_ctvlp.engine.loaded import encoding_key as _encoding_key
 from napari_ctvlp.engine.loaded import forget as _forget
 from napari_ctvlp.engine.loaded import kept as _kept
 from napari_ctvlp.engine.masks import remeasure, surfaces
@@ -31,7 +33,8 @@ from napari_ctvlp.models import store
 from napari_ctvlp.models.protocol import Compute, ModelCard, Progress, silent
 
 __all__ = [
-    "KEPT", "align", "attention", "encode", "fetch_model", "ground", "ground_radiograph",
+    "KEPT", "adopt", "embed", "align", "attention", "encode", "fetch_model", "ground",
+    "ground_radiograph",
     "import_model", "open_radiograph", "open_scan", "remeasure", "score", "segment", "surfaces",
     "verify_model", "warm_up",
 ]  # fmt: skip
@@ -307,11 +310,6 @@ def _expect_files(card: ModelCard) -> None:
     """Refuse a hosted model that cannot run before anything else is computed for it."""
     if store.bundle(card):
         store.verify(card)
-
-
-def _encoding_key(card: ModelCard, chosen: Compute, scan: Scan, anatomy: AnatomyMap) -> str:
-    where = f"{chosen.device} {chosen.precision}"
-    return cache.key_of("encoding", store.model_digest(card), where, scan.digest, anatomy.content)
 
 
 def _neutral(model: str, chosen: Compute) -> tuple[TextVector, ...]:

@@ -29,7 +29,7 @@ from napari_ctvlp.errors import CtvlpError, JobCancelled, OutOfResources, Worker
 VERBS = (
     "open_radiograph", "ground_radiograph",
     "open_scan", "segment", "encode", "ground", "score", "attention", "surfaces", "remeasure",
-    "fetch_model", "import_model", "verify_model", "align",
+    "fetch_model", "import_model", "verify_model", "align", "embed", "adopt",
 )  # fmt: skip
 
 

@@ -31,10 +31,13 @@ class Survey:
         Single image files stand under a patient without a name.
     messages : tuple of Message
         What was left aside, and files that are broken or missing.
+    broken : tuple of Path
+        DICOM files that cannot be parsed.
     """
 
     patients: tuple[PatientItems, ...]
     messages: tuple[Message, ...]
+    broken: tuple[Path, ...] = ()
 
     def items(self) -> Iterator[Item]:
         """Yield every item in order."""
@@ -84,7 +87,8 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
         patients.append(PatientItems("", "", (StudyItems("", "Image files", files),)))
     if not patients:
         raise _nothing(paths, found)
-    return Survey(tuple(patients), tuple(_messages(found).warnings))
+    broken = tuple(path for path, _ in found.broken)
+    return Survey(tuple(patients), tuple(_messages(found).warnings), broken)
 
 
 def _part(progress: Progress, number: int, count: int) -> Progress:
