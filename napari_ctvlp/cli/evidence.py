@@ -78,6 +78,21 @@ def words(
         say("The model did not look at this place.")
 
 
+@evidence.command()
+def phrase(
+    ct: Ct, phrase: Words, *, json_out: Json = None, model: Model = "mini", device: Device = "auto"
+) -> None:
+    """Weigh the words of a phrase: how much its similarity falls without each."""
+    from napari_ctvlp.engine.evidence.wording import driving_words
+
+    found = driving_words(*_start(ct, phrase, model, device))
+    for word, fall in found:
+        say(f"{fall:+.3f}  {word}")
+    with Outputs(ct) as outputs:
+        rows = [{"word": word, "fall": fall} for word, fall in found]
+        _told({"phrase": phrase, "words": rows}, json_out, outputs)
+
+
 @evidence.command(context_settings={"ignore_unknown_options": True})
 def similar(
     ct: Ct,

@@ -185,9 +185,10 @@ def absence(
     from napari_ctvlp.cli.evaluate_absence import asked
     from napari_ctvlp.core.vocabulary import findings
     from napari_ctvlp.engine import calibrations
+    from napari_ctvlp.evaluation.absence.fit import fit
     from napari_ctvlp.evaluation.protocol import protocol
     from napari_ctvlp.evaluation.reader import Model
-    from napari_ctvlp.training.absence import SEED, fit
+    from napari_ctvlp.training.absence import SEED
 
     _one_thread()
     loaded = Model.load(model)

@@ -18,7 +18,7 @@ from napari_ctvlp.core.phantom import NODULE_RAS, phantom
 from napari_ctvlp.core.scan import Scan, ScanMeta, Source
 from napari_ctvlp.engine.evidence import equivariance as eq
 from napari_ctvlp.engine.evidence import places
-from napari_ctvlp.engine.evidence.attention import Recorder, recording, words_by_occlusion
+from napari_ctvlp.engine.evidence.attention import Recorder, recording
 from napari_ctvlp.engine.evidence.probe import Probe, randomised, score
 from napari_ctvlp.engine.evidence.relevance import LEVELS, relevance
 from napari_ctvlp.engine.evidence.sanity import (
@@ -29,6 +29,7 @@ from napari_ctvlp.engine.evidence.sanity import (
     with_hu,
 )
 from napari_ctvlp.engine.evidence.sensitivity import sensitivity, shifted
+from napari_ctvlp.engine.evidence.wording import by_occlusion, driving_words
 from napari_ctvlp.errors import InputRefused, ModelRefused
 from napari_ctvlp.models.protocol import ModelCard, silent
 
@@ -157,6 +158,10 @@ def test_answers_follow_the_patient(probe, scan, anatomy):
     assert told["side", "right of the mirror image"].holds
 
 
+def test_shifts_are_whole_tokens():
+    assert [eq.whole_tokens(step, 4.0) for step in (2.0, 2.5, 1.0, 5.0)] == [2, 8, 4, 4]
+
+
 def test_a_mirrored_anatomy_changes_sides(scan, anatomy):
     turned = eq.mirrored_anatomy(anatomy, scan)
     np.testing.assert_array_equal(turned.mask("lung_left"), anatomy.mask("lung_right")[:, :, ::-1])
@@ -180,9 +185,16 @@ def test_the_recorder_sees_the_weights_that_were_used():
 
 
 def test_words_are_weighed_by_leaving_them_out():
-    found = words_by_occlusion(lambda text: float(len(text)), "large mass")
+    found = by_occlusion(lambda text: float(len(text)), "large mass")
     assert found == (("large", 6.0), ("mass", 5.0))
-    assert words_by_occlusion(lambda text: float(len(text)), "mass") == (("mass", 3.0),)
+    assert by_occlusion(lambda text: float(len(text)), "mass") == (("mass", 3.0),)
+
+
+def test_the_word_that_denies_is_found(probe, scan, anatomy):
+    asked = replace(probe, phrase=replace(probe.phrase, text="no something dense"))
+    found = dict(driving_words(asked, scan, anatomy))
+    assert min(found, key=found.get) == "no"
+    assert found["no"] < -1
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import pytest
 from napari_ctvlp.core.absence import CLUES
 from napari_ctvlp.evaluation.absence import chart, layout
 from napari_ctvlp.evaluation.absence.curves import false_support, report, risk_coverage
+from napari_ctvlp.evaluation.absence.fit import fit
 from napari_ctvlp.evaluation.absence.pairs import Pair
 from napari_ctvlp.evaluation.runner import plain
 from napari_ctvlp.evaluation.tables import text
-from napari_ctvlp.training.absence import fit
 
 
 def made(count=400, seed=0):

@@ -211,23 +211,3 @@ def frame_of(encoder: Any, scan: Scan, anatomy: AnatomyMap, organ: str = "") -> 
     affine = coarse_affine(moved(ready.affine, window.start), np.array(patch))
     image = prepare.cut(ready.image, window)
     return Frame(lambda: encoder._levels(image, lambda: None), grid, affine)
-
-
-def words_by_occlusion(
-    measure: Callable[[str], float], phrase: str
-) -> tuple[tuple[str, float], ...]:
-    """Return how much a score falls when each word is left out, in the order of the words.
-
-    Parameters
-    ----------
-    measure : callable
-        Text to score.
-    phrase : str
-        A single word is compared with a full stop.
-    """
-    words = phrase.split()
-    whole = measure(phrase)
-    return tuple(
-        (word, whole - measure(" ".join(words[:n] + words[n + 1 :]) or "."))
-        for n, word in enumerate(words)
-    )

@@ -128,9 +128,9 @@ def _stored(probe: Probe, scan: Scan, anatomy: AnatomyMap, code: str, first: Hea
 def _moved(
     probe: Probe, scan: Scan, anatomy: AnatomyMap, axis: int, name: str, first: Heatmap
 ) -> Trial:
-    """Move the patient on the grid by two tokens, air coming in behind."""
+    """Move the patient on the grid by whole tokens, air coming in behind."""
     token = float(spacing(first.affine)[axis])
-    count = round(2 * token / float(scan.spacing[axis]))
+    count = whole_tokens(float(scan.spacing[axis]), token)
     hu, labels = np.roll(scan.hu, count, axis), np.roll(anatomy.labels, count, axis)
     parts = [slice(None)] * 3
     parts[axis] = slice(0, count)
@@ -141,6 +141,18 @@ def _moved(
     step[axis] = count
     gap = _away(heat, first, transform(scan.affine, step) - transform(scan.affine, np.zeros(3)))
     return Trial("shift", f"{count} voxels along {name}", gap <= token + 1e-6, gap, "mm off")
+
+
+def whole_tokens(step: float, token: float) -> int:
+    """Return the voxels, up to five tokens of them, that come nearest to whole tokens.
+
+    Parameters
+    ----------
+    step, token : float
+        Edge of a voxel and of a token, in mm.
+    """
+    counts = range(max(1, round(token / step)), max(2, round(5 * token / step)) + 1)
+    return min(counts, key=lambda n: (round(abs(n * step / token - round(n * step / token)), 6), n))
 
 
 def _mirrored(heat: Heatmap, first: Heatmap, scan: Scan) -> Trial:
