@@ -33,10 +33,9 @@ from napari_ctvlp.models import store
 from napari_ctvlp.models.protocol import Compute, ModelCard, Progress, silent
 
 __all__ = [
-    "KEPT", "adopt", "embed", "align", "attention", "encode", "fetch_model", "ground",
-    "ground_radiograph",
-    "import_model", "open_radiograph", "open_scan", "remeasure", "score", "segment", "surfaces",
-    "verify_model", "warm_up",
+    "KEPT", "adopt", "align", "attention", "embed", "encode", "fetch_model", "ground",
+    "ground_radiograph", "import_model", "open_radiograph", "open_scan", "remeasure", "score",
+    "segment", "surfaces", "verify_model", "warm_up",
 ]  # fmt: skip
 
 
