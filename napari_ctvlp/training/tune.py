@@ -33,7 +33,7 @@ RULES = ((0.0, 0.0), (2.0, 0.0), (4.0, 0.0), (4.0, 0.5))
 #: Organs of the regions that ``concepts.toml`` names and the anatomies do not.
 PLACES = {"kidneys": ("kidney_left", "kidney_right"), "lungs": ("lung_left", "lung_right")}
 #: What phrases about a mass are made of; the card's ``unions``.
-UNION = {"mass": 0.4, "nodule": 0.3, "lesion": 0.3}
+UNION = {"mass": 0.5, "lesion": 0.5}
 MIRROR_SIGMA_MM = 8.0
 
 Array = NDArray[np.float32]

@@ -127,7 +127,8 @@ class Mini:
         Each phrase becomes a mixture of concepts w (and a share of negation n), and a direction
         a with a bias b of the adapter; with the card's ``open_share`` s its vector is
         (1 - n) ((1 - s) wE / 8 + s a) and its bias (1 - n) ((1 - s) wB + s b) - 6 n. What falls on
-        a tumour word is shared out between tumour concepts as ``settings.unions`` says.
+        a tumour word is shared out between tumour concepts as ``settings.unions`` says; words that
+        are only half known mean their finding, and any finding, see :meth:`generalised`.
 
         Returns
         -------
@@ -149,6 +150,7 @@ class Mini:
             directions, shifts = self.adapter.each(sentences)
         for number, row in enumerate(mixture):
             w, n = self.shared_out(np.asarray(row, np.float32)), float(negation[number])
+            w = self.generalised(w, float(known[number]))
             weights = dict(zip(self.concepts, w.tolist(), strict=True))
             mixed = (1 - share) * (w @ table) / 8.0 + share * directions[number]
             vector = np.asarray((1 - n) * mixed, np.float32)
@@ -176,6 +178,31 @@ class Mini:
         out = mixture.copy()
         out[rows] = mixture[rows].sum() * np.array(list(shares.values()), np.float32)
         return out
+
+    def generalised(self, mixture: Array, known: float) -> Array:
+        """Read words that are only half known as a finding of some kind.
+
+        A share of the mixture, 0 for words in the glossary (cosine ``sure``) and growing until
+        ``half``, gives way to its own findings, sharpened, and to the card's unions of findings
+        (``settings.doubt``). Words about anatomy, and words unlike any (``strange``), stay.
+
+        Parameters
+        ----------
+        mixture : ndarray, shape (concepts,), float32
+        known : float
+            Cosine to the nearest term of the glossary.
+        """
+        doubt = self.card.settings.get("doubt")
+        sayable = len(self.findings) + len(doubt["unions"]) if doubt else 0
+        if int(mixture.argmax()) >= sayable:
+            return mixture
+        points = (doubt["strange"], doubt["half"], doubt["sure"])
+        share = np.float32(np.interp(known, points, (0.0, 1.0, 0.0)))
+        own = np.where(np.arange(len(mixture)) < sayable, mixture, 0) ** 2
+        other = own * (np.float32(1 - sum(doubt["unions"].values())) / own.sum())
+        for name, weight in doubt["unions"].items():
+            other[self.concepts.index(name)] += weight
+        return np.asarray((1 - share) * mixture + share * other, np.float32)
 
     def score(self, encoding: Encoding, anatomy: AnatomyMap) -> FindingsTable:
         """Return one row per organ and finding.
