@@ -243,6 +243,22 @@ def test_a_mass_phrase_is_shared_out_as_the_card_says(mini: Mini):
     assert vector.vector @ mini.tower.table.numpy()[mini.concepts.index("mass")] > 0
 
 
+def test_half_known_words_are_read_as_a_finding_of_some_kind(mini: Mini):
+    doubt = mini.card.settings["doubt"]
+    mixture = np.zeros(len(mini.concepts), np.float32)
+    rows = {name: mini.concepts.index(name) for name in ("mass", "spleen", "lesion", "opacity")}
+    mixture[rows["mass"]], mixture[rows["spleen"]] = 0.7, 0.3
+    half = mini.generalised(mixture, doubt["half"])
+    assert np.isclose(half.sum(), 1, atol=1e-5)
+    assert half[rows["spleen"]] == 0
+    assert np.isclose(half[rows["lesion"]], doubt["unions"]["lesion"], atol=1e-5)
+    for known in (0.0, doubt["strange"], doubt["sure"], 1.0):
+        assert np.array_equal(mini.generalised(mixture, known), mixture)
+    organ = mixture[::-1].copy()
+    organ[rows["spleen"]] = 1.0
+    assert np.array_equal(mini.generalised(organ, doubt["half"]), organ)
+
+
 def test_unknown_words_bring_the_nearest_known_ones(mini: Mini):
     known = mini.embed(["lung nodule"])[0]
     assert known.known > known.least
