@@ -2,11 +2,13 @@
 
 ``python benchmarks/open.py [--rounds N]`` writes the series once (from the sample CT), then
 measures, each in a process of its own and in turn: SimpleITK reads the series (file names, then
-voxels); the window, already open, is asked for the folder, and it is noted when the provisional
-picture was painted, when the scan was whole, when its picture was painted, and how much the
-peak memory grew from before the question. Medians are judged: the provisional picture must be
-there before SimpleITK is done and before all slices are decoded, and the growth must stay under
-2.2 times the int16 volume.
+voxels); the window, already open and at rest, is asked for the folder, and it is noted when the
+provisional picture was painted, when the scan was whole, when its picture was painted, and how
+much the peak memory grew from before the question. Medians are judged: the first picture, which
+is the provisional one, must be there before SimpleITK is done and before all slices are decoded,
+and the growth must stay under 2.2 times the int16 volume. The picture of the whole scan is
+printed beside it, and the CPU seconds of both, since the clock alone says little on a machine
+that does other things.
 """
 
 from __future__ import annotations
@@ -84,7 +86,7 @@ def _slice(stored: np.ndarray, number: int, steps: np.ndarray) -> Any:
 def by_simpleitk(folder: Path) -> dict[str, float]:
     import SimpleITK as sitk  # noqa: N813
 
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     reader = sitk.ImageSeriesReader()
     names = reader.GetGDCMSeriesFileNames(str(folder))
     named = time.perf_counter()
@@ -92,7 +94,8 @@ def by_simpleitk(folder: Path) -> dict[str, float]:
     image = reader.Execute()
     end = time.perf_counter()
     assert image.GetSize() == SHAPE[::-1]  # noqa: S101
-    return {"names_s": named - start, "voxels_s": end - named, "all_s": end - start}
+    spent = time.process_time() - cpu
+    return {"names_s": named - start, "voxels_s": end - named, "all_s": end - start, "cpu_s": spent}
 
 
 def by_window(folder: Path) -> dict[str, float]:
@@ -113,7 +116,7 @@ def by_window(folder: Path) -> dict[str, float]:
     room.add_scan(phantom())  # the first layer of a process compiles shaders
     settle(2.0)
     room.viewer.layers.clear()
-    settle(1.0)
+    come_to_rest()
     process, peak, done = psutil.Process(), [0], threading.Event()
 
     def watch() -> None:
@@ -128,7 +131,7 @@ def by_window(folder: Path) -> dict[str, float]:
     studies.work.progressed.connect(
         lambda share, stage: decoded.append(share) if stage == "reading" else None
     )
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     studies.surveyed.connect(
         lambda found: times.setdefault("headers_s", time.perf_counter() - start)
     )
@@ -137,7 +140,7 @@ def by_window(folder: Path) -> dict[str, float]:
         # As an idle event loop does, leave Python to the reading thread.
         QApplication.processEvents()
         time.sleep(0.003)
-        _note(times, room, start, decoded)
+        _note(times, room, start, cpu, decoded)
     done.set()
     times["growth"] = (peak[0] - before) / 1e6 / VOLUME_MB
     window.viewer.close()
@@ -145,25 +148,41 @@ def by_window(folder: Path) -> dict[str, float]:
     return times
 
 
-def _note(times: dict[str, float], room: Any, start: float, decoded: list[float]) -> None:
+def come_to_rest(quiet_s: float = 0.02, rounds: int = 40) -> None:
+    """Turn the event loop until so many rounds in a row had next to nothing to do."""
+    from qtpy.QtWidgets import QApplication
+
+    calm, end = 0, time.perf_counter() + 60
+    while calm < rounds and time.perf_counter() < end:
+        before = time.thread_time()
+        QApplication.processEvents()
+        calm = calm + 1 if time.thread_time() - before < quiet_s / 10 else 0
+        time.sleep(quiet_s)
+
+
+def _note(
+    times: dict[str, float], room: Any, start: float, cpu: float, decoded: list[float]
+) -> None:
     """Write down what has been painted since the last look."""
     layers = list(room.viewer.layers)
     if "provisional_s" not in times and layers:
         _paint()
         times["provisional_s"] = time.perf_counter() - start
+        times["provisional_cpu_s"] = time.process_time() - cpu
         times["decoded_by_then"] = max(decoded, default=0.0) / 0.8
     study = room.session.study
     if study is not None and study.scan.shape == SHAPE:
         times.setdefault("whole_s", time.perf_counter() - start)
         _paint()
         times["painted_s"] = time.perf_counter() - start
+        times["painted_cpu_s"] = time.process_time() - cpu
 
 
 def _paint() -> None:
     """Let the window paint what it was just given (canvases wait 30 ms after a new layer)."""
     from napari_ctvlp.ui.window import settle
 
-    settle(0.05)
+    settle(0.05)  # counted against the window: the picture is there somewhat earlier
 
 
 def measure(what: str, folder: Path) -> dict[str, float]:
@@ -202,17 +221,20 @@ def judge(rows: list[tuple[dict[str, float], dict[str, float]]]) -> int:
     for title, table in (("SimpleITK", other), ("window", ours)):
         print(title, {key: round(value, 3) for key, value in table.items()})
     bars = {
-        "first picture before SimpleITK has read the series": ours["provisional_s"]
+        "first (provisional) picture before SimpleITK has read the series": ours["provisional_s"]
         <= other["all_s"],
         "provisional before all slices are decoded": ours["decoded_by_then"] < 1,
         f"peak memory grows by less than {MOST_GROWTH} volumes": ours["growth"] < MOST_GROWTH,
     }
     for title, met in bars.items():
         print(f"{'met    ' if met else 'NOT MET'} {title}")
-    print(
-        f"note: whole scan in memory after {ours['whole_s']:.2f} s, painted after "
-        f"{ours['painted_s']:.2f} s; SimpleITK without file names {other['voxels_s']:.2f} s"
-    )
+    ratio = {name: ours[f"{name}_s"] / other["all_s"] for name in ("provisional", "painted")}
+    spent = {name: ours[f"{name}_cpu_s"] / other["cpu_s"] for name in ("provisional", "painted")}
+    for name, words in (("provisional", "first picture, one slice"), ("painted", "whole scan")):
+        print(
+            f"{words}: {ours[f'{name}_s']:.2f} s, {ratio[name]:.2f} times SimpleITK's time and "
+            f"{spent[name]:.2f} times its CPU time"
+        )
     return 0 if all(bars.values()) else 1
 
 

@@ -3,10 +3,12 @@
     xvfb-run -a -s "-screen 0 1920x1200x24" python benchmarks/planes.py [--ct PATH] [--json FILE]
 
 Both windows show the same CT of 512 x 512 x 133 with masks and a heatmap in three views of the
-same size, one after the other in the same process. Bars: from a wish until the two other views
-hold their new slices the window's own thread works less than 60 ms (drag) and 90 ms (jump),
-medians; including the repaint at most 1.4 times what bare napari needs; scrolling through slices
-at least .75 of bare napari's rate.
+same size, in turn and in the same process (bare, ours, bare, ours). Bars: from a wish until the
+two other views hold their new slices the window's own thread works less than 60 ms (drag) and
+90 ms (jump); including the repaint at most 1.4 times what bare napari needs; scrolling through
+slices at least .75 of bare napari's rate. Medians of all moves of both turns; moves are counted
+in the thread's own CPU time and scrolling by the clock, slice by slice, so that other work on the
+machine does not decide.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ from napari_ctvlp.core.parser import parse
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.ui.desk import ORDERS
 
-MOVES, SCROLLS = 20, 40
+MOVES, SCROLLS, TURNS = 10, 40, 2
 SIZE = (1500, 900)
 Report = dict[str, Any]
 
@@ -39,15 +42,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     scan, name = full_size_scan(options.ct)
-    report: Report = {"scan": name}
     nouns = (scan, made_up_masks(scan), made_up_heat(scan))
-    for label, window in (
-        ("bare", Bare),
-        ("ours", Ours),
-        ("bare again", Bare),
-        ("ours again", Ours),
-    ):
-        report[label] = measured(window(*nouns), label)
+    report: Report = {"scan": name, "bare": defaultdict(list), "ours": defaultdict(list)}
+    for _ in range(TURNS):
+        for label, window in (("bare", Bare), ("ours", Ours)):
+            measured(window(*nouns), label, report[label])
     judge(report)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1))
@@ -152,22 +151,21 @@ def layers(scan: Scan, anatomy: AnatomyMap, heatmap: Heatmap) -> list[Any]:
     return [ct_layer(scan), anatomy_layer(anatomy), heatmap_layer(heatmap)]
 
 
-def measured(window: Any, label: str) -> Report:
+def measured(window: Any, label: str, into: dict[str, list[float]]) -> None:
     """Measure one window and close it."""
     turn(2.0)
-    report = {kind: moves(window, kind) for kind in ("drag", "jump")}
-    report["scroll_per_s"] = scroll(window)
+    found = scroll(window)
+    for kind in ("drag", "jump"):
+        found |= {f"{kind}_{what}": values for what, values in moves(window, kind).items()}
     window.close()
     turn(0.5)
-    for kind in ("drag", "jump"):
-        for what in ("held_ms", "painted_ms"):
-            line(f"{label}: {kind}, {what}", report[kind][what], "ms")
-    line(f"{label}: slices a second", report["scroll_per_s"], "/s")
-    return report
+    for what, values in found.items():
+        into[what] += values
+        line(f"{label}: {what}", median(values), "ms")
 
 
-def moves(window: Any, kind: str) -> Report:
-    """Return medians of the window thread's own ms: new slices held, and painted as well.
+def moves(window: Any, kind: str) -> dict[str, list[float]]:
+    """Return the window thread's own ms of each move: new slices held, and painted as well.
 
     A drag in the axial view moves the two others by a few mm; a jump moves all three far.
     """
@@ -175,20 +173,21 @@ def moves(window: Any, kind: str) -> Report:
     size = np.array(window.scan.shape)
     place = size * 0.5
     held, painted = [], []
-    for _ in range(MOVES):
+    for _ in range(MOVES + 1):
         step = (
             rng.integers(2, 6, 3) * [0, 1, 1] if kind == "drag" else size * rng.uniform(0.1, 0.4, 3)
         )
         place = (place + step) % (size - 1)
-        wanted = ras_to_screen(transform(window.scan.affine, np.round(place)))
+        ras = transform(window.scan.affine, np.round(place))
+        wanted = ras_to_screen(ras)
         turn(0.15)
         start = time.thread_time()
-        window.go(transform(window.scan.affine, np.round(place)))
+        window.go(ras)
         until(lambda wanted=wanted: there(window, wanted))
         held.append(1000 * (time.thread_time() - start))
-        turn(0.25)
-        painted.append(1000 * (time.thread_time() - start) - idle_ms(0.25))
-    return {"held_ms": median(held), "painted_ms": median(painted), "worst_ms": max(held)}
+        rest()
+        painted.append(1000 * (time.thread_time() - start))
+    return {"held": held[1:], "painted": painted[1:]}  # the first goes to the starting point
 
 
 def there(window: Any, wanted: Any) -> bool:
@@ -201,45 +200,49 @@ def there(window: Any, wanted: Any) -> bool:
     return all(far <= 0.51 * step for far, step in zip(away, steps, strict=True))
 
 
-def idle_ms(seconds: float) -> float:
-    """Return what turning the loop for so long costs when nothing happens, ms."""
-    turn(0.1)
-    start = time.thread_time()
-    turn(seconds)
-    return 1000 * (time.thread_time() - start)
+def rest() -> None:
+    """Let everything be painted that a move leads to, timers included, with few idle turns."""
+    for _ in range(3):
+        turn(0.0)
+        time.sleep(0.05)
+    turn(0.0)
 
 
-def scroll(window: Any) -> float:
-    """Return slices a second in the main view, everything painted before the next one."""
+def scroll(window: Any) -> dict[str, list[float]]:
+    """Return the ms of each slice in the main view, everything painted before the next one."""
     model = window.viewer
     model.dims.set_current_step(0, 20)
     turn(0.5)
-    start = time.perf_counter()
+    took, own = [], []
     for place in range(SCROLLS):
+        start, cpu = time.perf_counter(), time.thread_time()
         model.dims.set_current_step(0, 21 + place)
         turn(0.0)
-    return SCROLLS / (time.perf_counter() - start)
+        took.append(1000 * (time.perf_counter() - start))
+        own.append(1000 * (time.thread_time() - cpu))
+    return {"slice_ms": took, "slice_cpu_ms": own}
 
 
 def judge(report: Report) -> None:
-    """Print every bar with its figure; the windows were measured twice, the better run counts."""
-
-    def best(window: str, kind: str, what: str) -> float:
-        return min(report[window][kind][what], report[f"{window} again"][kind][what])
-
-    runs = {name: (name, f"{name} again") for name in ("bare", "ours")}
-    rate = {name: max(report[run]["scroll_per_s"] for run in both) for name, both in runs.items()}
+    """Print every bar with its figure."""
+    bare, ours = ({k: median(v) for k, v in report[name].items()} for name in ("bare", "ours"))
     rows = {
-        "drag until held, ms (< 60)": (best("ours", "drag", "held_ms"), 60.0),
-        "jump until held, ms (< 90)": (best("ours", "jump", "held_ms"), 90.0),
+        "drag until held, ms (< 60)": (ours["drag_held"], 60.0),
+        "jump until held, ms (< 90)": (ours["jump_held"], 90.0),
     }
     for kind in ("drag", "jump"):
-        ratio = best("ours", kind, "painted_ms") / best("bare", kind, "painted_ms")
+        ratio = ours[f"{kind}_painted"] / bare[f"{kind}_painted"]
         rows[f"{kind} with repaint, ours : bare (<= 1.4)"] = (ratio, 1.4)
-    rows["scrolling, bare : ours (<= 1.33)"] = (rate["bare"] / rate["ours"], 1 / 0.75)
+    rows["scrolling, ours : bare, ms a slice (<= 1.33)"] = (
+        ours["slice_ms"] / bare["slice_ms"],
+        1 / 0.75,
+    )
     report["bars"] = {
         name: {"value": value, "met": value <= bar} for name, (value, bar) in rows.items()
     }
+    print(
+        f"slices a second: bare {1000 / bare['slice_ms']:.1f}, ours {1000 / ours['slice_ms']:.1f}"
+    )
     for name, row in report["bars"].items():
         print(f"{'met   ' if row['met'] else 'MISSED'} {name:<45} {row['value']:.2f}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ from napari_ctvlp.core.geometry import (
 )
 from napari_ctvlp.core.scan import AIR_HU, Message, Scan, ScanMeta, Source
 from napari_ctvlp.errors import CtvlpError, OutOfResources
+from napari_ctvlp.io.dicom.glance import glance
 from napari_ctvlp.io.dicom.headers import quiet
 from napari_ctvlp.io.dicom.pixels import read_slice
 from napari_ctvlp.io.dicom.reader import read_stack
+from napari_ctvlp.io.dicom.stacks import Stack
 from napari_ctvlp.io.read import read_path
 from napari_ctvlp.io.result import Notes, Progress, ReadResult, Volume, compact, refused, silent
 from napari_ctvlp.io.survey import Item
@@ -117,6 +120,27 @@ def open_item(item: Item, progress: Progress = silent) -> Scan:
     return _scan(volume, Notes(own, list(volume.notices)), progress)
 
 
+def glance_at(paths: Sequence[Path]) -> Scan | None:
+    """Return one slice of what some paths seem to hold, before anything else is read.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files, or one folder. Three headers and one slice are read.
+
+    Returns
+    -------
+    Scan or None
+        As :func:`preview_of` gives it, one voxel thick where the distance of the slices is not
+        known yet; None where the paths do not look like one DICOM series in HU.
+    """
+    try:
+        stack = glance(paths)
+    except OSError:
+        return None
+    return None if stack is None else _middle(stack)
+
+
 def preview_of(item: Item) -> Scan | None:
     """Return the middle slice of a series at once, to be shown until the whole is there.
 
@@ -131,8 +155,12 @@ def preview_of(item: Item) -> Scan | None:
         One slice, shape (1, p, l) for an axial series; None where it cannot be shown as it is
         (other files than DICOM, turned or damaged slices).
     """
-    stack = item.stack
-    if stack is None or needs_resampling(stack.affine):
+    return None if item.stack is None else _middle(item.stack)
+
+
+def _middle(stack: Stack) -> Scan | None:
+    """Return the middle slice in its own place, marked as provisional."""
+    if needs_resampling(stack.affine):
         return None
     middle = len(stack.frames) // 2
     try:
@@ -145,8 +173,9 @@ def preview_of(item: Item) -> Scan | None:
     affine[:3, 3] = at
     view, own = to_ipl(compact(values).T[..., np.newaxis], affine)
     note = Message("provisional", "One slice of a series that is still being read.")
-    source = Source(item.files, (*values.shape[::-1], 1), affine)
-    return Scan(view, snapped(own), source, ScanMeta("CT", item.label, stack.unit, (), (note,)))
+    header = stack.frames[middle].header
+    source = Source((header.path,), (*values.shape[::-1], 1), affine)
+    return Scan(view, snapped(own), source, ScanMeta("CT", header.label, stack.unit, (), (note,)))
 
 
 def _scan(volume: Volume, notes: Notes, progress: Progress) -> Scan:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, Qt, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_ctvlp.engine.jobs import CancelToken, RequestNumbers, cancellable
 from napari_ctvlp.errors import CtvlpError, InputRefused, JobCancelled, OutOfResources, WorkerFailed
@@ -17,6 +17,9 @@ from napari_ctvlp.io.result import Progress
 #: Progress reaches the window at most this often, s: each time it is painted whole, and that
 #: takes from the reading.
 TOLD_S = 0.5
+#: What was shown is painted within this time of the event loop, ms; and a job waits for it no
+#: longer than so many s.
+_PAINTED_MS, _PATIENCE_S = 20, 1.0
 #: A job is given a progress callback and a way to show something before it ends.
 Job = Callable[[Progress, Callable[[object], None]], Any]
 
@@ -74,9 +77,15 @@ class FileWork(QObject):
                 last = time.monotonic()
                 say("progress", (share, stage))
 
+        def show(noun: object) -> None:
+            # Painting and reading both want Python: what is to be seen first goes first.
+            painted = threading.Event()
+            say("shown", (noun, painted))
+            painted.wait(_PATIENCE_S)
+
         progress = cancellable(told, token)
         try:
-            say("finished", job(progress, lambda noun: say("shown", noun)))
+            say("finished", job(progress, show))
         except BaseException as error:
             say("failed", _in_words(error))
 
@@ -86,7 +95,12 @@ class FileWork(QObject):
         if kind == "progress":
             self.progressed.emit(*what)
             return
-        self.busy = self.busy and kind == "shown"
+        if kind == "shown":
+            noun, painted = what
+            self.shown.emit(noun)
+            QTimer.singleShot(_PAINTED_MS, painted.set)
+            return
+        self.busy = False
         getattr(self, kind).emit(what)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from napari.components import ViewerModel
-from napari.components.overlays import TextOverlay
 from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
@@ -17,8 +17,9 @@ from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.errors import CtvlpError, InputRefused
 from napari_ctvlp.io.result import Progress
 from napari_ctvlp.io.survey import Item, Survey, survey
+from napari_ctvlp.ui._compat import Mark
 from napari_ctvlp.ui.files import FileWork, Job
-from napari_ctvlp.ui.layers import ct_arguments
+from napari_ctvlp.ui.layers import ALONE, ct_arguments
 from napari_ctvlp.ui.notebook import notebook_of
 from napari_ctvlp.ui.room import Room
 
@@ -56,6 +57,9 @@ class Studies(QObject):
         self.work.shown.connect(self._show_preview)
         self.work.finished.connect(self._finished)
         self.work.failed.connect(self._failed)
+        threading.Thread(target=_ready, daemon=True).start()
+        _expect_three_axes(room.viewer)
+        room.viewer.layers.events.removed.connect(self._emptied)
 
     def look(self, paths: Sequence[str | Path]) -> None:
         """List what there is; if just one series is worth opening, open it without asking."""
@@ -88,6 +92,11 @@ class Studies(QObject):
 
         self._start("anatomy", job)
 
+    def _emptied(self, event: object) -> None:
+        viewer = self._viewer()
+        if viewer is not None:
+            _expect_three_axes(viewer)
+
     def _viewer(self) -> ViewerModel | None:
         """The viewer while its window is open: an answer may come after that."""
         with contextlib.suppress(RuntimeError):
@@ -107,7 +116,9 @@ class Studies(QObject):
             return
         if isinstance(noun, Survey):
             self.survey = noun
-            if noun.only is not None:
+            if noun.only is None:
+                self._remove_preview()
+            else:
                 self.open(noun.only)
             self.surveyed.emit(noun)
             return
@@ -139,14 +150,20 @@ class Studies(QObject):
     def _show_preview(self, scan: object) -> None:
         """Show one slice, and say that it is provisional."""
         viewer = self._viewer()
+        self._remove_preview()
         if viewer is None or not isinstance(scan, Scan) or len(viewer.layers):
             return
-        arguments = {**ct_arguments(scan), "metadata": {}}
+        arguments = {**ct_arguments(scan), "metadata": {ALONE: True}}
         arguments["name"] = f"{scan.meta.series} (provisional)"
-        self._preview = viewer.add_layer(Image(scan.hu, **arguments))
-        viewer.canvas.overlays[_OVERLAY] = TextOverlay(
-            text=PROVISIONAL, position="top_left", visible=True, font_size=14, color="#ffd24a"
+        viewer.canvas.overlays[_OVERLAY] = Mark(
+            text=PROVISIONAL,
+            position="top_left",
+            visible=True,
+            font_size=14,
+            color="#ffd24a",
+            box_color=(0.0, 0.0, 0.0, 0.75),
         )
+        self._preview = viewer.add_layer(Image(scan.hu, **arguments))
 
     def _remove_preview(self) -> None:
         layer, self._preview = self._preview, None
@@ -157,15 +174,37 @@ class Studies(QObject):
                 viewer.layers.remove(layer)
 
 
+def _expect_three_axes(viewer: ViewerModel) -> None:
+    """Give an empty viewer the sliders of a volume, hidden, so that its first picture does not."""
+    if not len(viewer.layers) and viewer.dims.ndim == 2:
+        viewer.dims.ndim = 3
+        viewer.dims.range = ((0.0, 0.0, 1.0),) * 3
+
+
+def _ready() -> None:
+    """Load the readers before a folder is dropped: that takes longer than its first slice."""
+    import pydicom.filereader  # noqa: F401
+
+    import napari_ctvlp.engine.opening  # noqa: F401
+
+
 def _surveying(targets: Sequence[Path]) -> Job:
-    """Return the job that lists paths, and shows a slice when one series is worth opening."""
+    """Return the job that lists paths, and shows a slice when one series is worth opening.
+
+    The slice comes before the survey where the paths look like one series, and is replaced when
+    the survey knows better.
+    """
 
     def job(progress: Progress, show: Callable[[object], None]) -> Survey:
-        from napari_ctvlp.engine.opening import preview_of
+        from napari_ctvlp.engine.opening import glance_at, preview_of
 
+        first = glance_at(targets)
+        if first is not None:
+            show(first)
         found = survey(targets, progress)
-        if found.only is not None:
-            show(preview_of(found.only))
+        only = found.only
+        if only is not None and (first is None or first.source.files[0] not in only.files):
+            show(preview_of(only))
         return found
 
     return job

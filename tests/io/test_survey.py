@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydicom.uid import generate_uid
 
-from napari_ctvlp.engine.opening import open_item, open_scan, preview_of
+from napari_ctvlp.engine.opening import glance_at, open_item, open_scan, preview_of
 from napari_ctvlp.errors import InputRefused, JobCancelled
 from napari_ctvlp.io.survey import survey
 
@@ -69,6 +69,53 @@ def test_the_preview_is_a_slice_of_the_scan_in_its_place(mixed):
     at = round((preview.affine[2, 3] - scan.affine[2, 3]) / scan.affine[2, 0])
     assert np.array_equal(preview.hu[0], scan.hu[at])
     assert np.allclose(preview.affine[:2], scan.affine[:2])
+
+
+def test_a_glance_is_a_slice_of_the_scan_in_its_place(tmp_path, samples):
+    inner = tmp_path / "disc" / "study"
+    samples.Series(inner, count=12).write()
+    (inner / "a note.txt").write_text("sorts first, and is no slice")
+    scan = open_scan(inner)
+    for paths in ([tmp_path], sorted(inner.iterdir())):
+        seen = glance_at(paths)
+        assert seen.meta.notices[0].code == "provisional"
+        assert seen.shape == (1, *scan.shape[1:])
+        at = round((seen.affine[2, 3] - scan.affine[2, 3]) / scan.affine[2, 0])
+        assert np.array_equal(seen.hu[0], scan.hu[at])
+        assert np.allclose(seen.affine[:, 1:3], scan.affine[:, 1:3])
+        assert np.allclose(seen.affine[:2, 3], scan.affine[:2, 3])
+
+
+def test_a_glance_shows_nothing_that_may_be_something_else(mixed, tmp_path_factory, samples):
+    assert glance_at([mixed]) is None, "folders beside files"
+    assert glance_at([mixed / "c"]) is None, "too few slices"
+    assert glance_at([mixed / "nowhere"]) is None
+    assert glance_at([mixed / f"gone {n}" for n in range(12)]) is None
+
+    def of(name, change, **elements):
+        series = samples.Series(tmp_path_factory.mktemp(name), count=12, **elements)
+        series.each(change).write()
+        return [series.folder]
+
+    def same(data, k):
+        pass
+
+    assert glance_at(of("as it is", same)) is not None
+    assert glance_at(of("mr", same, Modality="MR")) is None, "no HU"
+    turned = [np.cos(0.2), np.sin(0.2), 0, -np.sin(0.2), np.cos(0.2), 0]
+    assert glance_at(of("turned", same, ImageOrientationPatient=turned)) is None
+
+    def two(data, k):  # the third slice is the last file by name
+        data.SeriesInstanceUID = generate_uid() if k == 3 else data.SeriesInstanceUID
+
+    assert glance_at(of("two", two)) is None, "the last file is of another series"
+    (broken,) = of("broken", same)
+    middle = sorted(broken.iterdir())[6]
+    middle.write_bytes(middle.read_bytes()[:-40])
+    assert glance_at([broken]) is None, "the middle file is cut short"
+    (indexed,) = of("indexed", same)
+    (indexed / "DICOMDIR").write_bytes(b"")
+    assert glance_at([indexed]) is None, "the index may name other places"
 
 
 def test_two_phases_are_two_items(tmp_path, samples):

@@ -161,3 +161,56 @@ def test_clones_share_voxels_and_the_dock_lets_go(viewer, opened, paint):
     room.session.look_at((1.0, 2.0, 3.0))
     assert not viewer.keymap
     assert not [one for one in viewer.mouse_wheel_callbacks if "ctvlp" in one.__module__]
+
+
+def test_a_stream_of_wishes_is_one_round_of_the_views_to_the_latest(viewer, opened, paint, chest):
+    room, views, _ = opened
+    look(room, views, paint, LIVER_RAS)
+    moves = {plane: [] for plane in views.models}
+    for plane, model in views.models.items():
+        axis = model.dims.order[0]
+        model.dims.events.point.connect(
+            lambda event, axis=axis, plane=plane: moves[plane].append(event.source.point[axis])
+        )
+    wishes = [tuple(c + 4.0 * n for c in LIVER_RAS) for n in range(1, 9)]
+    for wish in wishes:
+        room.session.look_at(wish)
+    assert [len(seen) for seen in moves.values()] == [1, 1, 1], "the first at once, in all views"
+    paint(0.4)
+    for plane, model in views.models.items():
+        axis = model.dims.order[0]
+        assert len(moves[plane]) == 2, "then the latest, and none between"
+        wanted = -wishes[-1][2 - axis]
+        assert model.dims.point[axis] == pytest.approx(wanted, abs=chest.spacing[axis] / 2)
+        assert model.scene.overlays["ctvlp crosshair"].position[axis] == pytest.approx(wanted)
+
+
+def test_words_are_painted_and_a_move_paints_each_view_once(viewer, opened, paint):
+    room, views, _ = opened
+    look(room, views, paint, LIVER_RAS)
+    paint(1.0)
+    canvases = [viewer.window._qt_viewer.canvas, *(one.canvas for one in views.canvases.values())]
+    painted = [0] * len(canvases)
+
+    def count(place):
+        painted[place] += 1
+
+    for place, canvas in enumerate(canvases):
+        canvas.events.draw.connect(lambda event, place=place: count(place))
+    room.session.look_at(tuple(c + 7.0 for c in LIVER_RAS))
+    paint(0.4)
+    assert painted == [1, 1, 1]
+
+    mark = viewer.canvas.overlays["ctvlp bottom_center"]
+    assert mark.text == "P"
+    yellow = np.array([255, 210, 74])
+
+    def letter():
+        image = viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+        below = image[-60:, image.shape[1] // 2 - 20 : image.shape[1] // 2 + 20]
+        return int((np.abs(below - yellow).max(axis=-1) < 40).sum())
+
+    assert letter() > 15
+    mark.visible = False
+    paint()
+    assert letter() == 0

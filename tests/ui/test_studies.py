@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
-from qtpy.QtCore import QMimeData, QPoint, Qt, QUrl
+from qtpy.QtCore import QMimeData, QPoint, Qt, QTimer, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QImage
 from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QListWidget, QTreeWidget
 
+import napari_ctvlp.engine.opening
 from napari_ctvlp.core.anatomy import AnatomyMap, anatomy_from_labels
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.phantom import phantom
@@ -20,6 +22,7 @@ from napari_ctvlp.engine.opening import open_scan
 from napari_ctvlp.errors import JobCancelled
 from napari_ctvlp.ui.arrange import make_dock
 from napari_ctvlp.ui.docks.export import KINDS
+from napari_ctvlp.ui.files import FileWork
 from napari_ctvlp.ui.layers import noun_of
 from napari_ctvlp.ui.room import room_of
 from napari_ctvlp.ui.studies import PROVISIONAL
@@ -120,6 +123,88 @@ def test_a_click_opens_a_series_with_its_middle_slice_first(room, dock, folder, 
     assert PROVISIONAL.startswith("PROVISIONAL")
     assert "ctvlp provisional" not in room.viewer.canvas.overlays
     assert len(room.viewer.layers) == 1
+
+
+def test_a_slice_is_seen_before_the_survey_and_the_scan_takes_its_place(
+    room, dock, folder, wait, paint
+):
+    studies = dock("Studies").studies
+    seen, surveyed = [], []
+    studies.surveyed.connect(surveyed.append)
+
+    def inserted(event):
+        overlay = room.viewer.canvas.overlays.get("ctvlp provisional")
+        words = overlay.text if overlay is not None and overlay.visible else ""
+        seen.append((event.value.name, words, len(surveyed), np.array(event.value.data)))
+
+    room.viewer.layers.events.inserted.connect(inserted)
+    studies.look([folder / "a"])
+    wait(lambda: room.session.study is not None, 60)
+    (first, words, so_far, pixels), (second, no_words, _, _) = seen
+    assert (first, words, so_far) == ("Thorax (provisional)", PROVISIONAL, 0)
+    assert (second, no_words) == ("Thorax", "")
+    plain = open_scan(folder / "a")
+    scan = room.session.study.scan
+    assert scan.hu.dtype == plain.hu.dtype
+    assert np.array_equal(scan.hu, plain.hu)
+    assert np.array_equal(scan.affine, plain.affine)
+    assert any(np.array_equal(pixels[0], plane) for plane in plain.hu)
+
+
+def test_a_slice_of_what_is_not_opened_goes_away(room, dock, samples, tmp_path, wait):
+    first, second = (samples.Series(tmp_path / name, count=12) for name in "ab")
+    for series in (first, second):
+        series.write()
+    for path in (tmp_path / "b").iterdir():  # among the files of the first, neither first nor last
+        path.rename(tmp_path / "a" / f"im05_b{path.name}")
+    (tmp_path / "b").rmdir()
+    shown = []
+    room.viewer.layers.events.inserted.connect(lambda event: shown.append(event.value.name))
+    studies = dock("Studies").studies
+    studies.look([tmp_path])
+    wait(lambda: studies.survey is not None, 60)
+    assert studies.survey.only is None
+    assert not room.viewer.layers
+    assert "ctvlp provisional" not in room.viewer.canvas.overlays
+
+
+def test_what_is_shown_is_painted_before_the_job_goes_on(qtbot, wait):
+    work, events = FileWork(), []
+    work.shown.connect(lambda noun: QTimer.singleShot(0, lambda: events.append(noun)))
+    work.finished.connect(events.append)
+
+    def job(progress, show):
+        show("a picture")
+        events.append("further")
+        return "all"
+
+    work.start(job)
+    assert work.busy
+    wait(lambda: not work.busy, 60)
+    assert events == ["a picture", "further", "all"]
+
+
+def test_a_window_may_close_while_a_folder_is_read(room, dock, folder, wait, paint, monkeypatch):
+    going, closed, ended = threading.Event(), threading.Event(), threading.Event()
+    reading = napari_ctvlp.engine.opening.open_item
+
+    def slow(item, progress):
+        going.set()
+        closed.wait(60)
+        try:
+            return reading(item, progress)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(napari_ctvlp.engine.opening, "open_item", slow)
+    dock("Studies").studies.look([folder / "a"])
+    wait(going.is_set, 60)
+    assert [layer.name for layer in room.viewer.layers] == ["Thorax (provisional)"]
+    room.viewer.close()
+    closed.set()
+    wait(ended.is_set, 60)
+    paint()
+    assert room.session.study is None
 
 
 def test_a_cancel_changes_nothing_and_a_refusal_is_told(room, dock, folder, tmp_path, wait):

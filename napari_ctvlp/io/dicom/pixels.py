@@ -235,14 +235,17 @@ def _by_simpleitk(frame: Frame, data: Dataset, scratch: Path) -> NDArray[Any]:
 
 
 def _signed(raw: NDArray[Any], frame: Frame) -> NDArray[Any]:
-    """Keep the stored bits only, and extend their sign."""
+    """Keep the stored bits only, in place where that can be, and extend their sign."""
     data = frame.header.data
     allocated = int(data.get("BitsAllocated"))
     stored = int(data.get("BitsStored") or allocated)
     shift = int(data.get("HighBit") or stored - 1) + 1 - stored
     signed = int(data.get("PixelRepresentation") or 0) == 1
     if 0 < stored < allocated and shift >= 0:
-        raw = (raw >> shift) & ((1 << stored) - 1)
+        raw = raw if raw.flags.writeable else raw.copy()
+        if shift:
+            raw >>= shift
+        raw &= (1 << stored) - 1
         if signed:
             spare = allocated - stored
             return (raw << spare).astype(raw.dtype).view(f"i{raw.dtype.itemsize}") >> spare

@@ -9,7 +9,9 @@ from napari.layers import Labels, Layer, Shapes
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
+from napari_ctvlp.ui._compat import without_thumbnail
 from napari_ctvlp.ui.calm import paint_later
+from napari_ctvlp.ui.layers import ALONE
 
 #: What a copy takes over from its original when it changes there.
 FOLLOWED = (
@@ -56,7 +58,8 @@ class Clones(QObject):
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.flush)
         for layer in source.layers:
-            self._add(layer)
+            if ALONE not in layer.metadata:
+                self._add(layer)
         source.layers.events.inserted.connect(self._inserted)
         source.layers.events.removed.connect(self._removed)
         source.layers.events.moved.connect(self._moved)
@@ -85,11 +88,13 @@ class Clones(QObject):
             self._forget(layer)
 
     def _inserted(self, event: Any) -> None:
-        self._waiting.append(event.value)
-        self._timer.start(self.layer_ms)
+        if ALONE not in event.value.metadata:
+            self._waiting.append(event.value)
+            self._timer.start(self.layer_ms)
 
     def _add(self, layer: Layer) -> None:
         copy = Layer.create(*layer.as_layer_data_tuple())
+        without_thumbnail(copy)
         self.copies[layer] = copy
         paint_later(self.canvas)
         self.target.layers.append(copy)
@@ -119,9 +124,9 @@ class Clones(QObject):
 
     def _moved(self, event: Any = None) -> None:
         """Bring the copies into the order of their originals."""
-        for place, layer in enumerate(self.source.layers):
-            copy = self.copies.get(layer)
-            if copy is not None and self.target.layers.index(copy) != place:
+        copies = [self.copies[layer] for layer in self.source.layers if layer in self.copies]
+        for place, copy in enumerate(copies):
+            if self.target.layers.index(copy) != place:
                 self.target.layers.move(self.target.layers.index(copy), place)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from napari.components import ViewerModel
-from napari.components.overlays import TextOverlay
 
 from napari_ctvlp.core.geometry import screen_to_ras
+from napari_ctvlp.ui._compat import Mark
 
 #: Letters at the low and the high end of each world axis (I, P, L).
 _LOW, _HIGH = "SAR", "IPL"
@@ -67,11 +67,12 @@ class CanvasLabels:
 
     def __init__(self, model: ViewerModel) -> None:
         self.model = model
+        self._written: tuple[Any, ...] = ()
         for position in letters_of((0, 1, 2)):
-            model.canvas.overlays[f"ctvlp {position}"] = TextOverlay(
+            model.canvas.overlays[f"ctvlp {position}"] = Mark(
                 position=position, font_size=15, color=_YELLOW, **_BACKING
             )
-        model.canvas.overlays["ctvlp slice"] = TextOverlay(
+        model.canvas.overlays["ctvlp slice"] = Mark(
             position="top_left", font_size=10, color="white", **_BACKING
         )
         model.dims.events.connect(self.refresh)
@@ -83,15 +84,17 @@ class CanvasLabels:
         """Write what the axes and the slice now are; nothing is written in 3D or without data."""
         dims = self.model.dims
         flat = dims.ndim == 3 and dims.ndisplay == 2 and len(self.model.layers) > 0
-        overlays = self.model.canvas.overlays
-        for position in letters_of((0, 1, 2)):
-            overlays[f"ctvlp {position}"].visible = flat
-        overlays["ctvlp slice"].visible = flat
-        if not flat or len(dims.point) != 3:
+        flat = flat and len(dims.point) == 3
+        state = (flat, tuple(dims.order), slice_words(dims.order[0], dims.point) if flat else "")
+        if state == self._written:
             return
-        for position, letter in letters_of(dims.order).items():
-            overlays[f"ctvlp {position}"].text = letter
-        overlays["ctvlp slice"].text = slice_words(dims.order[0], dims.point)
+        self._written = state
+        overlays = self.model.canvas.overlays
+        words = {**letters_of(dims.order), "slice": state[2]} if flat else {}
+        for place in (*letters_of((0, 1, 2)), "slice"):
+            mark = overlays[f"ctvlp {place}"]
+            mark.text = words.get(place, mark.text)
+            mark.visible = flat
         self.measure()
 
     def measure(self, event: object = None) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from typing import Any
 
-from napari.components import ViewerModel
+import numpy as np
+from napari.components import Dims, ViewerModel
 from qtpy.QtCore import QObject, QTimer
 
 from napari_ctvlp.core.geometry import ras_to_screen, screen_to_ras
@@ -16,8 +19,11 @@ from napari_ctvlp.ui.views.labels import CanvasLabels
 from napari_ctvlp.ui.views.mouse import Hands
 
 _OVERLAY = "ctvlp crosshair"
-#: Crosshairs follow a scrolling view so often, ms: each costs a repaint of every other view.
-CROSS_MS = 350
+#: Crosshairs follow a scrolling view so often, ms, and less often where the repaint of the other
+#: views would take more than one part in so many of the time.
+CROSS_MS, _PARTS = 350, 5
+#: Slices closer than this are one, mm.
+_SAME_MM = 1e-6
 #: napari's "roll" gives this order, a coronal lying on its side.
 _ROLLED = (1, 2, 0)
 
@@ -44,7 +50,8 @@ class Link(QObject):
         self._busy = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self.spread)
+        self._timer.timeout.connect(self._due)
+        self._late, self._rest, self._took_ms = False, COALESCE_MS, 0
 
     def add(self, model: ViewerModel, plane: str) -> None:
         """Make a view one of ours: plane, camera, letters, mouse and crosshair."""
@@ -78,40 +85,53 @@ class Link(QObject):
         for model, _, _ in list(self.views):
             self.remove(model)
 
-    def spread(self, most: int | None = None) -> None:
-        """Bring slices and crosshairs of all views, or the ``most`` first, to the point."""
+    def spread(self) -> None:
+        """Bring slices and crosshairs of all views to the point."""
         point = self.session.point
         if point is None or self._busy:
             return
         screen = tuple(ras_to_screen(point).tolist())
         self._busy = True
         try:
-            for model, _, _ in self.views[:most]:
+            for model, _, _ in self.views:
                 if model.dims.ndim == 3:
                     _go(model, screen, self.desk.crosshair)
         finally:
             self._busy = False
 
     def _wanted(self, point: Point) -> None:
-        """Move the main view now and the others a moment later; while they wait, nothing moves.
+        """Move all views at once if they have rested; else when they have, to the latest wish.
 
-        So a stream of wishes costs one round of all views per ``COALESCE_MS``, to the latest.
-        Where a view was scrolled no other needs a new slice: their crosshairs follow when the
-        scrolling leaves time, every ``CROSS_MS``.
+        So a stream of wishes costs one round of all views per ``COALESCE_MS``. Where a view was
+        scrolled no other needs a new slice: their crosshairs follow when the scrolling leaves
+        time, every ``CROSS_MS`` or more.
         """
         behind = self._behind(point)
-        delay = COALESCE_MS if behind else CROSS_MS
-        if self._timer.isActive() and self._timer.remainingTime() <= delay:
+        rest = COALESCE_MS if behind else max(CROSS_MS, self._took_ms * _PARTS)
+        if self._timer.isActive() and self._timer.interval() <= rest:
+            self._late, self._rest = True, rest
             return
+        self._late, self._rest = not behind, rest
         if behind:
-            self.spread(1)
-        self._timer.start(delay)
+            self.spread()
+        self._timer.start(rest)
+
+    def _due(self) -> None:
+        """Follow the wishes that came while the views rested, and let them rest again."""
+        if self._late:
+            self._late, start = False, time.monotonic()
+            self.spread()
+            self._timer.start(self._rest)
+            QTimer.singleShot(0, self, lambda: self._painted(start))
+
+    def _painted(self, start: float) -> None:
+        self._took_ms = round(1000 * (time.monotonic() - start))
 
     def _behind(self, point: Point) -> bool:
         """Tell whether a view shows another slice than the one through a point."""
-        screen = ras_to_screen(point)
+        screen = ras_to_screen(point).tolist()
         flat = [model.dims for model, _, _ in self.views if model.dims.ndim == 3]
-        return any(abs(d.point[d.order[0]] - screen[d.order[0]]) > 1e-6 for d in flat)
+        return any(abs(d.point[d.order[0]] - _nearest(d, screen)) > _SAME_MM for d in flat)
 
     def _cross(self, shown: bool) -> None:
         for model, _, _ in self.views:
@@ -126,7 +146,7 @@ class Link(QObject):
             return
         screen = ras_to_screen(self.session.point)
         axis = dims.order[0]
-        if abs(screen[axis] - dims.point[axis]) > 1e-6:
+        if abs(screen[axis] - dims.point[axis]) > _SAME_MM:
             screen[axis] = dims.point[axis]
             r, a, s = screen_to_ras(screen).tolist()
             self.session.look_at((r, a, s))
@@ -138,10 +158,22 @@ class Link(QObject):
 
 def _go(model: ViewerModel, screen: tuple[float, ...], crosshair: bool) -> None:
     """Show the slice through a world point, and the crosshair on it."""
-    axis = model.dims.order[0]
-    if abs(model.dims.point[axis] - screen[axis]) > 1e-6:
-        model.dims.set_point(axis, screen[axis])
+    axis, place = model.dims.order[0], _nearest(model.dims, screen)
+    if abs(model.dims.point[axis] - place) > _SAME_MM:
+        model.dims.set_point(axis, place)
     cross = model.scene.overlays.get(_OVERLAY)
     if cross is not None:
         cross.position = screen
         cross.visible = crosshair
+
+
+def _nearest(dims: Dims, screen: Sequence[float]) -> float:
+    """Return the slice next to a world point along a view's slice axis, mm.
+
+    A view that is sent between two slices takes one step to the point and one to the slice.
+    """
+    axis = dims.order[0]
+    start, stop, step = dims.range[axis]
+    if step <= 0:
+        return float(screen[axis])
+    return float(np.clip(start + round((screen[axis] - start) / step) * step, start, stop))
