@@ -23,7 +23,8 @@ def evaluate(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR|synthetic|absence", help="One folder per case; or painted findings."
+            metavar="DIR|synthetic|absence",
+            help="One folder per case, or your own with labels.csv; or painted findings.",
         ),
     ],
     cases: Annotated[
@@ -31,7 +32,12 @@ def evaluate(
         typer.Argument(metavar="[DIR|phantoms]", help="Of 'absence': cases, or painted CTs."),
     ] = None,
     *,
-    png: Annotated[Path | None, typer.Option(help="Risk by coverage as .png.")] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Risk by coverage, or reliability, as .png.")
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option(help="Answer by thresholds of your own folder from now on.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="All numbers as .json.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="The tables as .md.")] = None,
     previous: Annotated[
@@ -56,6 +62,11 @@ def evaluate(
 
         chests = validation_chests(data) if str(cases) == PHANTOMS else []
         absence(cases, model, device, chests, each, out=out, markdown=markdown, png=png)
+        return
+    if (folder / "labels.csv").is_file():
+        from napari_ctvlp.cli.evaluate_own import own
+
+        own(folder, model, device, segmenter, calibrate, out=out, markdown=markdown, png=png)
         return
     sets = runner.load_sets(model, device, previous, seeds or ())
     with Outputs(folder) as outputs:

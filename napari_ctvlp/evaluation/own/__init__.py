@@ -1,0 +1,1 @@
+"""A user's own folder: how well a model does there, and thresholds for it."""
