@@ -24,7 +24,7 @@ from napari_ctvlp.ui.notebook import notebook_of
 from napari_ctvlp.ui.room import Room
 
 _OVERLAY = "ctvlp provisional"
-PROVISIONAL = "PROVISIONAL: one slice, still reading"
+PROVISIONAL = "PROVISIONAL\none slice,\nstill reading"
 
 
 class Studies(QObject):
@@ -159,7 +159,7 @@ class Studies(QObject):
             text=PROVISIONAL,
             position="top_left",
             visible=True,
-            font_size=14,
+            font_size=11,
             color="#ffd24a",
             box_color=(0.0, 0.0, 0.0, 0.75),
         )
