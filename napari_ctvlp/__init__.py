@@ -16,6 +16,8 @@ _HOMES = {
     "encode": "engine.verbs",
     "ground": "engine.verbs",
     "score": "engine.verbs",
+    "report": "engine.reporting",
+    "draft": "engine.reporting",
     "open_radiograph": "engine.radiographs",
     "ground_radiograph": "engine.radiographs",
     "parse": "core.parser",

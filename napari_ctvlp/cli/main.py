@@ -19,6 +19,7 @@ from napari_ctvlp.cli.inspect import inspect
 from napari_ctvlp.cli.models import models
 from napari_ctvlp.cli.parse import parse
 from napari_ctvlp.cli.radiograph import radiograph
+from napari_ctvlp.cli.report import draft, report
 from napari_ctvlp.cli.sample import sample
 from napari_ctvlp.cli.score import score
 from napari_ctvlp.cli.segment import segment
@@ -75,8 +76,8 @@ def main(
 #: The points after --at may begin with a minus sign.
 app.command(context_settings={"ignore_unknown_options": True})(inspect)
 for command in (
-    view, segment, ground, score, radiograph, session, parse, sample, doctor, evaluate,
-    batch, find,
+    view, segment, ground, score, report, draft, radiograph, session, parse, sample, doctor,
+    evaluate, batch, find,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(train, name="train")

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from napari_ctvlp import errors
 from napari_ctvlp.core.anatomy import AnatomyMap, Organ
+from napari_ctvlp.core.checking import ReportRow, ReportTable
+from napari_ctvlp.core.drafting import Draft, DraftLine
 from napari_ctvlp.core.encoding import AttentionMaps, Encoding, EncodingSummary, TokenGrid
 from napari_ctvlp.core.findings import FindingRow, FindingsTable
 from napari_ctvlp.core.heatmap import Background, Gate, Heatmap, Wording
@@ -31,8 +33,9 @@ Get = Callable[[str], NDArray[Any]]
 _SCANS = (Scan, Source, ScanMeta, Message, AnatomyMap, Organ, Surfaces)
 _ENCODINGS = (Encoding, TokenGrid, EncodingSummary, AttentionMaps)
 _ANSWERS = (Heatmap, Gate, Background, Wording, Phrase, Span, FindingsTable, FindingRow)
+_REPORTS = (ReportTable, ReportRow, Draft, DraftLine)
 _PICTURES = (Radiograph, RadiographMap)
-NOUNS = {noun.__name__: noun for noun in (*_SCANS, *_ENCODINGS, *_ANSWERS, *_PICTURES)}
+NOUNS = {noun.__name__: noun for noun in (*_SCANS, *_ENCODINGS, *_ANSWERS, *_REPORTS, *_PICTURES)}
 _ERRORS = (
     errors.CtvlpError,
     errors.InputRefused,

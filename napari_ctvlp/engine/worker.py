@@ -29,8 +29,10 @@ from napari_ctvlp.errors import CtvlpError, JobCancelled, OutOfResources, Worker
 VERBS = (
     "open_radiograph", "ground_radiograph",
     "open_scan", "segment", "encode", "ground", "score", "attention", "surfaces", "remeasure",
-    "fetch_model", "import_model", "verify_model", "align", "embed", "adopt",
+    "report", "draft", "fetch_model", "import_model", "verify_model", "align", "embed", "adopt",
 )  # fmt: skip
+#: Those of :mod:`napari_ctvlp.engine.reporting`; the others are of ``engine/verbs.py``.
+REPORTS = ("report", "draft")
 
 
 class Worker:
@@ -101,7 +103,7 @@ class Worker:
         self._tokens.pop(number, None)
 
     def _run(self, message: Message, token: CancelToken) -> Value:
-        from napari_ctvlp.engine import verbs
+        from napari_ctvlp.engine import reporting, verbs
 
         number = message["number"]
 
@@ -113,7 +115,8 @@ class Worker:
         token.check()
         if message["verb"] not in VERBS:
             raise _unknown_verb(message["verb"])
-        verb: Callable[..., Value] = getattr(verbs, message["verb"])
+        home = reporting if message["verb"] in REPORTS else verbs
+        verb: Callable[..., Value] = getattr(home, message["verb"])
         arguments = {name: self._argument(value) for name, value in message["arguments"].items()}
         result = verb(**arguments, progress=cancellable(progress, token))
         token.check()
