@@ -161,14 +161,30 @@ def read_session(path: Path) -> SavedSession:
         content["phrases"], content["results"] = map(
             tuple, (content["phrases"], content["results"])
         )
-        return SavedSession(**content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return _sound_session(SavedSession(**content))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise refused(
             "bad-session",
             f"a file of the form '{FORMAT}'.",
             f"The session file cannot be read ({type(error).__name__}).",
             "Save the session again.",
         ) from None
+
+
+def _sound_session(session: SavedSession) -> SavedSession:
+    """Return a session in which everything that is used later is there and of its kind."""
+    needed = [(session.scan, str), (session.file["bytes"], int), (session.file["sha256"], str)]
+    for name in (session.model, session.segmenter):
+        needed += [(name["id"], str), (name["digest"], str)]
+    needed += [(session.compute["device"], str), (session.compute["threads"], int)]
+    for row in session.phrases:
+        needed += [(row["text"], str), (row["gate"], bool), (row["kind"], str)]
+    needed += [(row, dict) for row in session.results] + [(session.view, dict)]
+    if not all(isinstance(value, kind) for value, kind in needed):
+        raise ValueError("a value of another kind")
+    if len(session.phrases) != len(session.results) or session.compute["threads"] < 1:
+        raise ValueError("phrases without results")
+    return session
 
 
 def find_scan(session: SavedSession, where: Path, progress: Progress = silent) -> Scan:
@@ -266,7 +282,7 @@ def _opened(session: SavedSession, path: Path, progress: Progress) -> Scan:
         items = survey([path.parent], part(progress, 0.0, 0.3)).items()
         own = [item for item in items if item.stack is not None and path in item.files]
         scans = (open_item(item, part(progress, 0.3, 1.0)) for item in own)
-    for scan in _sound(scans):
+    for scan in _opened_ones(scans):
         if scan.digest == session.scan:
             return scan
     raise refused(
@@ -277,7 +293,7 @@ def _opened(session: SavedSession, path: Path, progress: Progress) -> Scan:
     )
 
 
-def _sound(scans: Iterator[Scan]) -> Iterator[Scan]:
+def _opened_ones(scans: Iterator[Scan]) -> Iterator[Scan]:
     """Yield the scans that can be opened."""
     while True:
         try:

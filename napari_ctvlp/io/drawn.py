@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -176,8 +177,12 @@ def _caret_names(path: Path) -> dict[int, str]:
     import nibabel
 
     found: dict[int, str] = {}
-    header: Any = nibabel.load(path).header
-    for extension in header.extensions:
+    extensions: Any = ()
+    # What opened by its content may carry another format's name, or a header nibabel refuses.
+    with contextlib.suppress(Exception):
+        header: Any = nibabel.load(path).header
+        extensions = header.extensions
+    for extension in extensions:
         content = extension.get_content()
         text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
         for number, name in _LABEL.findall(text[:_LONGEST_TABLE]):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
@@ -107,6 +108,16 @@ def test_labels_on_another_grid_are_placed_by_world_and_far_away_refused(series,
     far = replace(half, affine=_shifted(half, (500, 0, 0)))
     with pytest.raises(InputRefused, match="lies inside"):
         open_anatomy(tmp_path / "organs.nii.gz", far)
+
+
+def test_a_label_map_under_another_formats_name_still_opens(series, organs, tmp_path):
+    _, scan = series
+    saving.save_organs_nifti(tmp_path / "organs.nii", organs, scan)
+    image = SimpleITK.ReadImage(str(tmp_path / "organs.nii"))
+    SimpleITK.WriteImage(image, str(tmp_path / "organs.nrrd"))
+    (tmp_path / "named.nii").write_bytes((tmp_path / "organs.nrrd").read_bytes())
+    opened = open_anatomy(tmp_path / "named.nii", scan)
+    assert sorted(organ.name for organ in opened.organs) == ["label_1", "label_2", "label_7"]
 
 
 def _shifted(scan, voxels):
@@ -282,8 +293,13 @@ def test_a_session_without_its_scan_or_with_nonsense_is_refused(tmp_path, series
     changed = replace(session, scan="0" * 64)
     with pytest.raises(InputRefused, match="volume is not"):
         find_scan(changed, tmp_path)
-    (tmp_path / "bad.json").write_text("[1, 2")
-    with pytest.raises(InputRefused, match="cannot be read"):
-        read_session(tmp_path / "bad.json")
+    content = json.loads((tmp_path / "session.json").read_text(encoding="utf-8"))
+    wrong = [{"file": {}}, {"file": {"bytes": "1", "sha256": ""}}, {"model": "mini"}, {"view": []},
+             {"results": [1]}, {"compute": {"device": "cpu", "threads": 0}}]  # fmt: skip
+    broken = ["[1, 2", "[" * 100_000, *(json.dumps(content | change) for change in wrong)]
+    for text in broken:
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(InputRefused, match="cannot be read"):
+            read_session(tmp_path / "bad.json")
     with pytest.raises(InputRefused, match="came from elsewhere"):
         saved_session(scan, [], {}, model="mini", segmenter="opened")

@@ -4,6 +4,7 @@
 """
 
 import gzip
+import json
 import os
 import resource
 import struct
@@ -16,8 +17,21 @@ import pytest
 import SimpleITK
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage, generate_uid
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+    RTStructureSetStorage,
+    generate_uid,
+)
 
+from napari_ctvlp.core.anatomy import anatomy_from_labels
+from napari_ctvlp.core.geometry import transform
+from napari_ctvlp.core.heatmap import Heatmap
+from napari_ctvlp.core.phrase import Phrase
+from napari_ctvlp.engine import saving
+from napari_ctvlp.engine.labelled import open_anatomy
+from napari_ctvlp.engine.opening import open_scan
+from napari_ctvlp.engine.sessions import find_scan, read_session, saved_session, write_session
 from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.io.dicom.headers import find_files
 from napari_ctvlp.io.read import read_path
@@ -25,9 +39,12 @@ from napari_ctvlp.io.survey import survey
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 SECONDS = float(os.environ.get("CTVLP_FUZZ_SECONDS", "600"))
+#: Kinds in which sequences may be put into sequences.
+NESTED = ("dicom", "grouper", "seg", "rtstruct")
 #: Longest time for one broken input, s, and most memory all of them may add, MB.
 LONGEST_S, MOST_MB = 20.0, 600.0
-KINDS = ("nii", "nii.gz", "nrrd", "nhdr", "mha", "mhd", "dicom", "grouper", "dicomdir")
+KINDS = ("nii", "nii.gz", "nrrd", "nhdr", "mha", "mhd", "dicom", "grouper", "dicomdir",
+         "seg", "rtstruct", "labels", "session")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +64,44 @@ def originals(tmp_path_factory, samples):
     samples.Series(folders["grouper"] / "b", count=4).write()
     samples.Series(folders["dicomdir"] / "a", count=3).write()
     write_dicomdir(folders["dicomdir"])
-    return folders
+    samples.Series(top / "ct", count=4).write()
+    return folders | {"ct": top / "ct"} | drawn(open_scan(top / "ct"), folders, samples)
+
+
+def drawn(scan, folders, samples):
+    """Write a scan's organs as SEG, RTSTRUCT and named label map, and a session of it."""
+    labels = np.zeros(scan.shape, np.uint8)
+    labels[1:3, 1:3, 1:4], labels[2:4, 3:5, 4:7] = 1, 2
+    rows = [(1, "lung_right"), (2, "liver")]
+    organs = anatomy_from_labels(labels, scan, rows, source="anatomy")
+    saving.save_organs_seg(folders["seg"] / "organs.dcm", organs, scan)
+    write_rtstruct(folders["rtstruct"] / "organs.dcm", scan)
+    saving.save_organs_nifti(folders["labels"] / "organs.nii", organs, scan)
+    (folders["labels"] / "organs.json").write_text(json.dumps(dict(rows)), encoding="utf-8")
+    values = np.zeros(scan.shape, np.float32)
+    known = Heatmap(values, scan.affine, values == 0, Phrase("nodule", "nodule"), "mini")
+    session = saved_session(scan, [(known, True)], {"shown": {"order": [0, 1, 2]}}, model="mini")
+    write_session(folders["session"] / "session.json", session)
+    return {"scan": scan}
+
+
+def write_rtstruct(path, scan):
+    """Write one box as contours on two slices of a scan."""
+    data = dcmread(scan.source.files[0], stop_before_pixels=True)
+    data.SOPClassUID, data.SOPInstanceUID = RTStructureSetStorage, generate_uid()
+    data.Modality, data.file_meta.MediaStorageSOPClassUID = "RTSTRUCT", RTStructureSetStorage
+    row, item = Dataset(), Dataset()
+    row.ROINumber, row.ROIName = 1, "Liver"
+    item.ReferencedROINumber, item.ContourSequence = 1, []
+    for k in (1, 2):
+        contour = Dataset()
+        contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", 4
+        corners = [(1, 1, k), (4, 1, k), (4, 3, k), (1, 3, k)]
+        points = transform(scan.source.affine, np.array(corners, float)) * (-1, -1, 1)
+        contour.ContourData = [round(float(x), 4) for x in points.ravel()]
+        item.ContourSequence.append(contour)
+    data.StructureSetROISequence, data.ROIContourSequence = [row], [item]
+    data.save_as(path, enforce_file_format=True)
 
 
 def write_dicomdir(folder, names=(("a", "im00_0"), ("a", "im07_1"))):
@@ -96,7 +150,7 @@ def nested(content, dice):
     """Put sequences within sequences, deep or of undefined length, before the pixels."""
     depth = int(dice.choice([3, 40, 400, 3000]))
     start = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
-    at = content.find(b"\x08\x00\x60\x00")
+    at = max(132, content.find(b"\x08\x00\x60\x00"))
     return content[:at] + start * depth + content[at:]
 
 
@@ -108,16 +162,28 @@ def told(read, path):
         return error
 
 
-def attempt(kind, folder):
+def readers(kind, originals):
+    """Return the ways in which a user can read a kind."""
+    scan = originals["scan"]
+    if kind == "session":
+        return [lambda path: find_scan(read_session(path), path.parent)]
+    if kind in ("seg", "rtstruct", "labels"):
+        return [lambda path: open_anatomy(path, scan), lambda path: survey([path])]
+    return [lambda path: survey([path]), read_path]
+
+
+def attempt(kind, folder, originals):
     """Read one input in all ways a user can."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     targets = [folder] if kind in ("dicom", "grouper") else [files[0]]
     if kind == "dicomdir":
         targets = [folder / "DICOMDIR", folder]
+    if kind == "labels":
+        targets = [folder / "organs.nii"]
     if kind in ("nhdr", "mhd"):
         targets = [path for path in files if path.suffix == f".{kind}"]
     for target in targets:
-        for read in (lambda path: survey([path]), read_path):
+        for read in readers(kind, originals):
             answer = told(read, target)
             assert answer is None or all(answer.as_dict().values())
 
@@ -136,13 +202,13 @@ def test_damage_is_answered_in_words(kind, originals, tmp_path):
             target = folder / path.relative_to(originals[kind])
             target.parent.mkdir(parents=True, exist_ok=True)
             if path == broken:
-                harm = nested if kind in ("dicom", "grouper") and dice.random() < 0.1 else damaged
+                harm = nested if kind in NESTED and dice.random() < 0.1 else damaged
                 content = harm(content, dice)  # noqa: PLW2901
             target.write_bytes(content)
         start = time.monotonic()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            attempt(kind, folder)
+            attempt(kind, folder, originals)
         slowest, count = max(slowest, time.monotonic() - start), count + 1
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(f"{kind}: {count} inputs, slowest {slowest:.2f} s, memory grew by {grown:.0f} MB")
