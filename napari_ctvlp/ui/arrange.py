@@ -18,6 +18,7 @@ PLUGIN_TITLE = "CT reading room"
 #: Title of each dock: its module under ``napari_ctvlp.ui``, its class, and what that is given.
 DOCKS = {
     "Phrases": ("docks.phrases", "PhrasesDock", "session"),
+    "Answers": ("docks.answers", "AnswersDock", "room"),
     "Organs": ("docks.organs", "OrgansDock", "room"),
     "Findings": ("docks.findings", "FindingsDock", "session"),
     "Windows": ("docks.windows", "WindowsDock", "room"),

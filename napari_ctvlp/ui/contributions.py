@@ -88,6 +88,11 @@ def phrases_dock() -> QWidget:
     return _dock("Phrases")
 
 
+def answers_dock() -> QWidget:
+    """Return the list of every phrase asked of the scan."""
+    return _dock("Answers")
+
+
 def findings_dock() -> QWidget:
     """Return the table of findings."""
     return _dock("Findings")
