@@ -89,6 +89,14 @@ def numbered(program: str) -> dict[str, str]:
 
 def _on_scan(drawn: Drawn, scan: Scan, notes: Notes) -> NDArray[np.bool_]:
     """Bring a mask to the scan's grid: the same lattice as it is, any other by nearest voxel."""
+    axes = drawn.affine[:3, :3]
+    if not np.isfinite(drawn.affine).all() or np.linalg.matrix_rank(axes) < 3:
+        raise refused(
+            "singular-affine",
+            "a segmentation whose three axes have a length and a direction of their own.",
+            f"The grid of '{drawn.label}' is flat.",
+            "Export it again on the grid of its CT.",
+        )
     view, affine = to_ipl(drawn.mask, drawn.affine)
     step = np.linalg.inv(scan.affine) @ affine
     ends = np.array([(0, 0, 0), np.array(view.shape) - 1], dtype=float)

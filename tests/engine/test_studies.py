@@ -120,6 +120,18 @@ def test_a_label_map_under_another_formats_name_still_opens(series, organs, tmp_
     assert sorted(organ.name for organ in opened.organs) == ["label_1", "label_2", "label_7"]
 
 
+def test_a_segmentation_on_a_flat_grid_is_refused(series, organs, tmp_path):
+    _, scan = series
+    saving.save_organs_seg(tmp_path / "organs.dcm", organs, scan)
+    data = dcmread(tmp_path / "organs.dcm")
+    (shared,) = data.SharedFunctionalGroupsSequence
+    shared.PixelMeasuresSequence[0].PixelSpacing = [0, 1]
+    data.save_as(tmp_path / "organs.dcm")
+    with pytest.raises(InputRefused) as refusal:
+        open_anatomy(tmp_path / "organs.dcm", scan)
+    assert refusal.value.code == "singular-affine"
+
+
 def _shifted(scan, voxels):
     affine = scan.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ np.array(voxels, float)
