@@ -30,6 +30,7 @@ DOCKS = {
     "Key images": ("docks.key_images", "KeyImagesDock", "room"),
     "Export": ("docks.export", "ExportDock", "room"),
     "Compare": ("docks.compare", "CompareDock", "room"),
+    "Report": ("docks.report", "ReportDock", "session"),
 }
 #: What the reading room opens; 3D comes with its layout.
 TITLES = (

@@ -148,6 +148,11 @@ def compare_dock() -> QWidget:
     return _dock("Compare")
 
 
+def report_dock() -> QWidget:
+    """Return the dock that checks a report and drafts one."""
+    return _dock("Report")
+
+
 def key_image() -> None:
     """Bookmark what the window shows as a key image."""
     from napari_ctvlp.ui.notebook import notebook_of

@@ -233,6 +233,12 @@ class Session:
             maps=self.run.maps,
         )
 
+    def compute(self, verb: str, done: Callable[[Any], None], **arguments: Any) -> None:
+        """Run a verb on the study for a dock that keeps the answer itself."""
+        if self.study is not None:
+            study, model = self.study, self.run.model
+            self._start(verb, done, anatomy=study.anatomy, model=model, **arguments)
+
     def attend(self, organ: str) -> None:
         """Show where an organ's query looked; ``""`` shows none."""
         self.attention_wanted.emit(organ)

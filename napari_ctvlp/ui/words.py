@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import math
+from html import escape
+from itertools import groupby
 
 from napari_ctvlp.core.findings import FindingRow
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.phrase import Phrase
+from napari_ctvlp.core.vocabulary import findings
 from napari_ctvlp.ui.palette import organ_title
 
 
-def parsed_words(phrase: Phrase) -> str:
-    """Return what was understood of a phrase, part by part."""
-    parts = [f"finding: {phrase.finding.replace('_', ' ') or 'free text'}"]
-    if phrase.anatomy:
-        parts.append(f"anatomy: {organ_title(phrase.anatomy)}")
-    if phrase.side:
-        parts.append(f"side: {phrase.side}")
-    parts += [f"location: {words}" for words in phrase.location]
-    if phrase.size_mm is not None:
-        parts.append(f"size: {phrase.size_mm:.0f} mm")
-    if phrase.negated:
-        parts.append("negated")
-    if phrase.uncertain:
-        parts.append("uncertain")
-    return " | ".join(parts)
+def chip_words(phrase: Phrase, part: str) -> str:
+    """Return what a chip says of a part of a phrase."""
+    if part == "finding":
+        known = findings().get(phrase.finding)
+        return known.title if known is not None else "free text"
+    if part == "anatomy":
+        return organ_title(phrase.anatomy) if phrase.anatomy else "anywhere"
+    if part == "side":
+        return {"": "either side", "both": "both sides"}.get(phrase.side, phrase.side)
+    if part == "negated":
+        return "denied" if phrase.negated else "asserted"
+    if part == "uncertain":
+        return "left open" if phrase.uncertain else "certain"
+    return "any size" if phrase.size_mm is None else f"{phrase.size_mm:g} mm"
+
+
+def marked_words(phrase: Phrase) -> str:
+    """Return a phrase as rich text: cues bold, what they act on underlined."""
+    cues = [span for span in phrase.spans if span.scope is not None]
+    shown = {n for span in phrase.spans for n in range(span.start, span.end)}
+    acted = {n for span in cues for n in range(*(span.scope or (0, 0)))}
+    out = []
+    kinds = ((n in shown, n in acted) for n in range(len(phrase.text)))
+    for (bold, line), run in groupby(zip(kinds, phrase.text, strict=True), lambda pair: pair[0]):
+        text = escape("".join(letter for _, letter in run))
+        text = f"<b>{text}</b>" if bold else text
+        out.append(f"<u>{text}</u>" if line else text)
+    others = ", ".join(one.finding.replace("_", " ") for one in phrase.also)
+    return "".join(out) + (f"<br>Also in it: {others}." if others else "")
 
 
 def peak_words(heatmap: Heatmap) -> str:

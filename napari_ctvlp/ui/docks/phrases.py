@@ -19,10 +19,12 @@ from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.ui.docks.bar import JobBar
 from napari_ctvlp.ui.docks.chart import ShareChart
+from napari_ctvlp.ui.docks.chips import Chips
+from napari_ctvlp.ui.docks.suggest import Suggestions, Vocabulary, favourites, remember, star
 from napari_ctvlp.ui.palette import HEAT_MAPS
 from napari_ctvlp.ui.panel import column
 from napari_ctvlp.ui.session import Look, Session, Study
-from napari_ctvlp.ui.words import parsed_words, peak_words, verdict_words
+from napari_ctvlp.ui.words import peak_words, verdict_words
 
 #: A job that is over before this shows no progress bar, ms.
 PATIENCE_MS = 300
@@ -48,7 +50,10 @@ class PhrasesDock(QWidget):
         self._patience = QTimer(self)
         self._patience.setSingleShot(True)
         self._patience.setInterval(PATIENCE_MS)
-        self.parsed, self.gate_words = _words(), _words()
+        self.chips, self.gate_words = Chips(), _words()
+        self.star = QCheckBox("Favourite")
+        self.browse = QPushButton("Vocabulary ...")
+        self.suggestions = Suggestions(self.edit)
         self.verdict, self.peak = _words(), _words()
         self.jump = QPushButton("Jump")
         self.look = _look_form(session.look)
@@ -57,6 +62,9 @@ class PhrasesDock(QWidget):
         self._explain()
         self.edit.returnPressed.connect(self._ask)
         self.edit.textEdited.connect(self._parse)
+        self.star.clicked.connect(self._starred)
+        self.browse.clicked.connect(self._browse)
+        self.chips.changed.connect(self._rechipped)
         self.gate.toggled.connect(self._regate)
         self._patience.timeout.connect(self._impatient)
         self.cancel_button.clicked.connect(self._cancel)
@@ -72,7 +80,8 @@ class PhrasesDock(QWidget):
     def _arrange(self) -> None:
         layout = column(self)
         layout.addWidget(self.edit)
-        layout.addWidget(self.parsed)
+        layout.addLayout(_row(self.star, self.browse))
+        layout.addWidget(self.chips)
         layout.addWidget(self.gate)
         layout.addWidget(self.gate_words)
         layout.addLayout(_row(self.bar, self.cancel_button))
@@ -86,6 +95,8 @@ class PhrasesDock(QWidget):
         self.edit.setToolTip("What to look for; Enter asks")
         self.gate.setToolTip("Search only the side and the organ that the phrase names")
         self.cancel_button.setToolTip("Stop what is being computed; nothing changes")
+        self.star.setToolTip("Keep this phrase among those that are suggested first")
+        self.browse.setToolTip("Every finding by organ, with its synonyms")
         self.jump.setToolTip("Move the crosshair to the peak")
 
     def _ask(self) -> None:
@@ -93,7 +104,25 @@ class PhrasesDock(QWidget):
             self.verdict.setText("Open a CT first.")
             return
         self._parse(self.edit.text())
+        if self.edit.text().strip():
+            remember(self.edit.text().strip())
+            self.suggestions.refresh()
         self.session.ground(self.edit.text(), self.gate.isChecked())
+
+    def _rechipped(self, text: str) -> None:
+        """Ask again as a chip was changed."""
+        self.edit.setText(text)
+        self._ask()
+
+    def _starred(self, starred: bool) -> None:
+        if self.edit.text().strip():
+            star(self.edit.text().strip(), starred)
+            self.suggestions.refresh()
+
+    def _browse(self, checked: bool = False) -> None:
+        dialog = Vocabulary(self)
+        dialog.chosen.connect(self._rechipped)
+        dialog.open()
 
     def _asked(self, text: str, gate: bool) -> None:
         """Show the phrase that is being looked for, whoever asked for it."""
@@ -113,7 +142,8 @@ class PhrasesDock(QWidget):
     def _parse(self, text: str) -> None:
         from napari_ctvlp.core.parser import parse
 
-        self.parsed.setText(parsed_words(parse(text)) if text.strip() else "")
+        self.chips.show_phrase(parse(text) if text.strip() else None)
+        self.star.setChecked(text.strip() in favourites())
 
     def _regate(self, applied: bool) -> None:
         study = self.session.study
