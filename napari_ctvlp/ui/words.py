@@ -71,7 +71,17 @@ def verdict_words(heatmap: Heatmap) -> str:
     if not math.isnan(heatmap.background.p_value):
         count = len(heatmap.background.values)
         lines.append(f"p = {heatmap.background.p_value:.2f} among {count} neutral phrases.")
+    lines += wording_words(heatmap)
     return " ".join(lines)
+
+
+def wording_words(heatmap: Heatmap) -> list[str]:
+    """Return how far the wordings of a phrase lie apart, and whether the answer hangs on them."""
+    values = [wording.value for wording in heatmap.wordings]
+    if len(values) < 2:
+        return []
+    told = f"Over {len(values)} wordings {min(values):.2f} to {max(values):.2f}"
+    return [told + ("; the answer depends on the wording." if heatmap.flips else ".")]
 
 
 def finding_phrase(row: FindingRow) -> str:

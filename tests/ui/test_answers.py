@@ -8,10 +8,11 @@ from napari.layers import Image
 from qtpy.QtCore import Qt
 
 from napari_ctvlp.core.geometry import coarse_affine
-from napari_ctvlp.core.heatmap import Heatmap
+from napari_ctvlp.core.heatmap import Heatmap, Wording
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.ui.docks.answers import COLOURS, AnswersDock
 from napari_ctvlp.ui.room import room_of
+from napari_ctvlp.ui.words import verdict_words, wording_words
 
 
 @pytest.fixture
@@ -110,3 +111,11 @@ def test_another_scan_begins_an_empty_list(room, dock, chest):
     room.session.study.put("heatmap", heat(chest, "nodule", (5, 5, 5)))
     room.session.open(chest)
     assert dock.table.rowCount() == 0
+
+
+def test_the_wordings_of_an_answer_are_told(chest):
+    said = (Wording("nodule", 0.4), Wording("there is nodule", 0.8))
+    assert "0.40 to 0.80; the answer depends" in verdict_words(
+        heat(chest, "nodule", (5, 5, 5), wordings=said, flips=True)
+    )
+    assert wording_words(heat(chest, "nodule", (5, 5, 5), wordings=said[:1])) == []
