@@ -110,7 +110,9 @@ class AnswersDock(QWidget):
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setMinimumHeight(140)
         self.table.setToolTip("Tick what is drawn; a double click shows one phrase alone")
-        self.together.setToolTip("One layer: at each place the strongest supported phrase, coloured")
+        self.together.setToolTip(
+            "One layer: at each place the strongest supported phrase, coloured"
+        )
         self.compare.setToolTip("Subtract the second selected phrase from the first")
         self.forget.setToolTip("Remove the selected phrases from the list")
         self.state.setWordWrap(True)
