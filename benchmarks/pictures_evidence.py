@@ -73,7 +73,8 @@ def shoot(window: Any, dock: Any, out: Path, name: str) -> None:
     raise_dock(dock)
     settle(1.5)
     raw = window.viewer.screenshot(canvas_only=False, flash=False)
-    picture = Image.fromarray(raw[..., :3]).quantize(COLOURS, dither=Image.Dither.NONE)
+    rare = Image.Quantize.MAXCOVERAGE  # the colours of the list must stay apart
+    picture = Image.fromarray(raw[..., :3]).quantize(COLOURS, rare, dither=Image.Dither.NONE)
     picture.save(out / f"{name}-{WIDTH}x{HEIGHT}.png", optimize=True)
     print(name, flush=True)
 
