@@ -3,13 +3,16 @@
     xvfb-run -a -s "-screen 0 1920x1200x24" python benchmarks/pictures.py [--out FOLDER]
 
 States: empty (no CT), busy (organs are being found), failed (a file that is cut off), done (the
-sample with organs, a phrase, its heatmap and 3D).
+sample with organs, a phrase, its heatmap and 3D). Then those of the panels about studies, by
+``pictures_studies.py``.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,8 @@ from napari_ctvlp.core.resources import sample_folder
 
 SIZES = ((1280, 800), (1920, 1080))
 PHRASE = "spiculated nodule in the left lower lobe"
-#: Colours of a stored picture: legible, and under 300 kB.
-COLOURS = 160
+#: Colours of a stored picture: legible, and small.
+COLOURS = 96
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -35,6 +38,8 @@ def main() -> None:
             os.environ[name] = folder
         os.environ["NAPARI_CONFIG"] = str(Path(folder) / "settings.yaml")
         draw(out, Path(folder))
+    docks = Path(__file__).with_name("pictures_studies.py")
+    subprocess.run([sys.executable, docks, "--out", out], check=True)
 
 
 def draw(out: Path, folder: Path) -> None:

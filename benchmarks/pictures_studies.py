@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,7 @@ def draw(out: Path, folder: Path) -> None:
     settle(1)
     shoot(window, out, "Studies", "studies-failed")
     source = disc(folder / "disc")
-    studies.look([source])
-    shoot(window, out, "Studies", "studies-busy", wait=0.0)
+    shoot(window, out, "Studies", "studies-busy", begin=lambda: studies.look([source]))
     wait_for(room, lambda: studies.survey is not None, "the list", 300)
     shoot(window, out, "Studies", "studies-done")
     items = [item for item in studies.survey.items() if item.suitable]
@@ -97,9 +97,11 @@ def results(window: Any, out: Path, folder: Path) -> None:
     keys.mark.click()
     keys.text.click()
     shoot(window, out, "Key images", "key-images-done")
+    export.kind.setCurrentText("Organ table as CSV")
     export.save_to("Organ table as CSV", folder / "gone" / "organs.csv")
     settle(1.0)
     shoot(window, out, "Export", "export-failed")
+    export.kind.setCurrentText("Organs as DICOM SEG")
     export.save_to("Organs as DICOM SEG", folder / "ctvlp-organs.dcm")
     wait_for(window.room, lambda: export.state.text().startswith("Saved"), "the file", 300)
     settle(0.5)
@@ -123,23 +125,31 @@ def mirrored(window: Any, out: Path) -> None:
     shoot(window, out, "Passport", "passport-objects")
 
 
-def shoot(window: Any, out: Path, title: str, name: str, wait: float = 1.5) -> None:
-    """Draw the window with one of its docks in front."""
+def shoot(
+    window: Any, out: Path, title: str, name: str, *, begin: Callable[[], object] | None = None
+) -> None:
+    """Draw the window at both sizes with one of its docks in front.
+
+    ``begin`` starts what is over too soon to be drawn twice: it is called before each picture.
+    """
     from napari_ctvlp.ui.arrange import lay_out, raise_dock
     from napari_ctvlp.ui.window import settle
 
-    width, height = SIZES[0]
-    if wait:
+    for width, height in SIZES:
         window.viewer.window.set_geometry(0, 0, width, height)
         lay_out(window.viewer)
-        settle(wait)
-    raise_dock(window.docks[title])
-    settle(wait / 2 if wait else 0.05)
-    raw = window.viewer.screenshot(canvas_only=False, flash=False)
-    path = out / f"{name}-{width}x{height}.png"
-    picture = Image.fromarray(raw[..., :3]).quantize(COLOURS, dither=Image.Dither.NONE)
-    picture.save(path, optimize=True)
-    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
+        settle(1.5)
+        raise_dock(window.docks[title])
+        window.docks["Views"].fit()
+        settle(1.0)
+        if begin is not None:
+            begin()
+            settle(0.05)
+        raw = window.viewer.screenshot(canvas_only=False, flash=False)
+        path = out / f"{name}-{width}x{height}.png"
+        picture = Image.fromarray(raw[..., :3]).quantize(COLOURS, dither=Image.Dither.NONE)
+        picture.save(path, optimize=True)
+        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,6 +158,37 @@ def anatomy_from_labels(
         for number, name in names
     )
     return AnatomyMap(labels, scan.affine, organs, source, reliability, scan.digest)
+
+
+def renamed(anatomy: AnatomyMap, names: Mapping[str, str]) -> AnatomyMap:
+    """Give organs other names.
+
+    Parameters
+    ----------
+    anatomy : AnatomyMap
+    names : mapping
+        New name by present name; organs that are not in it keep theirs.
+
+    Returns
+    -------
+    AnatomyMap
+        Organs that come to share a name become one, under the first one's number: then the
+        labels are new and the first one's figures stand until they are measured again.
+    """
+    kept: dict[str, Organ] = {}
+    merged: dict[int, int] = {}
+    for organ in anatomy.organs:
+        name = names.get(organ.name, organ.name)
+        if name in kept:
+            merged[organ.id] = kept[name].id
+        else:
+            kept[name] = replace(organ, name=name)
+    labels = anatomy.labels
+    if merged:
+        table: NDArray[Any] = np.arange(1 + max(o.id for o in anatomy.organs), dtype=labels.dtype)
+        table[list(merged)] = list(merged.values())
+        labels = table[labels]
+    return replace(anatomy, labels=labels, organs=tuple(kept.values()))
 
 
 def voxel_ml(anatomy: AnatomyMap) -> float:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -20,10 +23,12 @@ from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.engine.opening import open_scan
 from napari_ctvlp.errors import JobCancelled
-from napari_ctvlp.ui.arrange import make_dock
+from napari_ctvlp.ui.arrange import lay_out, make_dock
 from napari_ctvlp.ui.docks.export import KINDS
 from napari_ctvlp.ui.files import FileWork
 from napari_ctvlp.ui.layers import noun_of
+from napari_ctvlp.ui.naming import NamesTable, rename
+from napari_ctvlp.ui.palette import organ_colour
 from napari_ctvlp.ui.room import room_of
 from napari_ctvlp.ui.studies import PROVISIONAL
 
@@ -258,6 +263,34 @@ def test_a_label_map_opens_over_the_study(room, dock, folder, samples, tmp_path,
     assert sum(isinstance(layer, Labels) for layer in room.viewer.layers) == 1
 
 
+def test_segments_with_numbers_only_are_named_in_a_table(room, dock, folder, samples, wait):
+    dock("Studies").studies.look([folder])
+    wait(lambda: room.session.study is not None, 60)
+    study, organs = room.session.study, dock("Organs")
+    labels = np.zeros(study.scan.shape, np.uint8)
+    labels[2:8, 1:4, 1:3], labels[2:8, 1:4, 3:5], labels[9, 1, 1] = 1, 2, 5
+    rows = [(n, f"label_{n}") for n in (1, 2, 5)]
+    study.put("anatomy", anatomy_from_labels(labels, study.scan, rows, source="opened"))
+    assert "Names ..." in organs.note.text()
+    organs.names.click()
+    (table,) = organs.findChildren(NamesTable)
+    table.program.setCurrentText("TotalSegmentator 2")
+    assert [edit.text() for edit in table.edits] == ["spleen", "right kidney", "liver"]
+    colour = table.table.item(0, 0).background().color().getRgbF()[:3]
+    assert colour == pytest.approx(organ_colour("spleen"), abs=0.01)
+    table.edits[1].setText("Kidney, Lt")
+    table.edits[2].setText("PTV 60 Gy")
+    table.accept()
+    assert [organ.name for organ in study.anatomy.organs] == ["spleen", "kidney_left", "ptv_60_gy"]
+    assert organs.item_of("kidney_left").text(0) == "left kidney"
+    layer = next(one for one in room.viewer.layers if isinstance(one, Labels))
+    assert layer.colormap.color_dict[1][:3] == pytest.approx(organ_colour("spleen"), abs=0.01)
+    rename(room.session, {"ptv_60_gy": "spleen"})
+    wait(lambda: len(study.anatomy.organs) == 2, 120)
+    assert study.anatomy.by_name["spleen"].ml > 0
+    assert int((study.anatomy.labels == 1).sum()) == int(((labels == 1) | (labels == 5)).sum())
+
+
 def test_the_passport_tells_geometry_and_objects_in_words(room, dock, wait):
     panel = dock("Passport")
     assert "No CT" in panel.text.text()
@@ -362,6 +395,13 @@ def test_a_session_shows_the_same_picture_with_the_same_numbers(
     content = json.loads((tmp_path / "session.json").read_text(encoding="utf-8"))
     assert content["compute"]["threads"] >= 1
     assert [row["verdict"] for row in content["results"]] == [session.study.heatmap.verdict]
+    command = [sys.executable, "-m", "napari_ctvlp.cli.main", "session"]
+    told = subprocess.run(
+        [*command, str(tmp_path / "session.json")], capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr[-2000:]
+    assert json.loads(told.stdout)["results"] == [content["results"][0] | {"same": True}]
+    assert content["results"][0]["sha256"] == hashlib.sha256(before.tobytes()).hexdigest()
     room.viewer.layers.clear()
     assert session.study is None
     ended = []
@@ -386,6 +426,18 @@ def test_a_second_study_scrolls_at_the_same_place_of_the_world(room, dock, wait)
     panel.close_it()
     assert panel.model is None
     assert not panel.align.isEnabled()
+
+
+def test_the_crosshair_lies_over_the_second_study(viewer, paint):
+    viewer.window.set_geometry(0, 0, 1280, 800)
+    docks, room = lay_out(viewer), room_of(viewer)
+    room.add_scan(phantom((40, 36, 44), (8.0, 8.0, 8.0)))
+    room.session.look_at((-30.0, 10.0, -42.0))
+    docks["Compare"].compare_with(phantom((60, 36, 44), (6.0, 8.0, 8.0)))
+    paint(0.8)
+    picture = docks["Compare"].canvas.screenshot(flash=False)[..., :3].astype(int)
+    yellow = (picture[..., 0] > 150) & (picture[..., 0] - picture[..., 2] > 40)
+    assert yellow.any(axis=1).mean() > 0.9
 
 
 @pytest.mark.parametrize("title", OURS)

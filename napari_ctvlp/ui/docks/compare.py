@@ -131,6 +131,7 @@ class CompareDock(QWidget):
         model = self._view()
         model.layers.clear()
         layer, ct = ct_layer(scan), self.room.desk.ct()
+        layer.blending = "translucent_no_depth"  # else the only layer hides the crosshair
         if ct is not None:
             layer.contrast_limits = ct.contrast_limits
         model.layers.append(layer)

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ctvlp.core.anatomy import AnatomyMap, Organ
+from napari_ctvlp.ui.naming import NamesTable, numbers_only, rename
 from napari_ctvlp.ui.palette import organ_colour, organ_group, organ_title
 from napari_ctvlp.ui.panel import column, row
 from napari_ctvlp.ui.room import Room
@@ -55,6 +56,7 @@ class OrgansDock(QWidget):
         header.setStretchLastSection(False)
         self.edit = _push("Edit mask", "Paint the selected organ with napari's labels tools", None)
         self.edit.setCheckable(True)
+        self.names = _push("Names ...", "Name the segments of the label map", self._names)
         self.note = QLabel()
         self.note.setWordWrap(True)
         self._arrange()
@@ -86,7 +88,7 @@ class OrgansDock(QWidget):
         only = _push("Show only", "Hide all but the selected organ", self._only)
         go = _push("Go to", "Move the crosshair into the selected organ", self._go)
         layout.addLayout(row(show, hide, only))
-        layout.addLayout(row(go, self.edit))
+        layout.addLayout(row(go, self.names, self.edit))
         layout.addWidget(self.note)
 
     def _study(self, study: Study | None) -> None:
@@ -114,8 +116,8 @@ class OrgansDock(QWidget):
             self.tree.setCurrentItem(again)
         self._filter(self.search.text())
         self.edit.setEnabled(anatomy is not None)
-        missing = "No anatomy yet: press Run in the reading room."
-        self.note.setText(missing if anatomy is None else anatomy.reliability)
+        self.names.setEnabled(anatomy is not None)
+        self.note.setText(_note(anatomy))
 
     def _items(self) -> list[QTreeWidgetItem]:
         """Return the rows of organs, groups left out."""
@@ -162,6 +164,17 @@ class OrgansDock(QWidget):
             if point is not None:
                 self.session.look_at(point)
 
+    def _names(self) -> None:
+        """Show the table of names and take them over."""
+        study = self.session.study
+        if study is None or study.anatomy is None:
+            return
+        self.editing.stop()
+        table = NamesTable(study.anatomy, self)
+        table.accepted.connect(lambda: rename(self.session, table.wanted()))
+        table.finished.connect(lambda _: table.deleteLater())
+        table.open()
+
     def _edit(self, wanted: bool) -> None:
         if wanted:
             self.editing.start(self.chosen())
@@ -194,6 +207,15 @@ def _add(group: QTreeWidgetItem, organ: Organ, shown: bool) -> None:
     item.setIcon(0, swatch)
     for number in (1, 2):
         item.setTextAlignment(number, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+
+
+def _note(anatomy: AnatomyMap | None) -> str:
+    """What the user must know of the organs that are listed."""
+    if anatomy is None:
+        return "No anatomy yet: press Run in the reading room."
+    if numbers_only(anatomy):
+        return f"The segments have numbers only: 'Names ...' names them. {anatomy.reliability}"
+    return anatomy.reliability
 
 
 def _state(shown: bool) -> Qt.CheckState:

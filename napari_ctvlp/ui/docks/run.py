@@ -8,6 +8,7 @@ from typing import Any
 from magicgui import magicgui
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
+    QComboBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -17,11 +18,13 @@ from qtpy.QtWidgets import (
 
 from napari_ctvlp.engine.fallback import estimate
 from napari_ctvlp.errors import CtvlpError
+from napari_ctvlp.io.survey import Survey
 from napari_ctvlp.models import store
 from napari_ctvlp.ui.docks.bar import JobBar
 from napari_ctvlp.ui.panel import column
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Run, Study
+from napari_ctvlp.ui.studies import studies_of
 
 #: Reports of progress within this time are shown together, ms.
 SOON_MS = 100
@@ -98,6 +101,9 @@ class RunDock(QWidget):
         self._soon.timeout.connect(self._jobs)
         self.session.jobs_changed.connect(self._jobs_soon)
         self.session.failed.connect(self._failed)
+        studies = studies_of(self.room)
+        studies.failed.connect(self._failed)
+        studies.surveyed.connect(self._listed)
         self._study(self.session.study)
         self._jobs()
 
@@ -105,11 +111,11 @@ class RunDock(QWidget):
         layout = column(self)
         layout.addWidget(self.scan_label)
         layout.addLayout(_row(self.open_button, self.folder_button))
-        layout.addWidget(self.form.native)
-        layout.addWidget(self.cost)
         layout.addLayout(_row(self.run_button, self.cancel_button, self.layout_button))
         layout.addWidget(self.bar)
         layout.addWidget(self.state)
+        layout.addWidget(self.form.native)
+        layout.addWidget(self.cost)
         layout.addStretch(1)
         note = QLabel(RESEARCH_USE)
         note.setWordWrap(True)
@@ -119,13 +125,16 @@ class RunDock(QWidget):
         self.run_button.setToolTip("Compute what is missing: organs, encoding, findings")
         self.cancel_button.setToolTip("Stop what is being computed; nothing changes")
         self.open_button.setToolTip("Open a CT from one file: NIfTI, NRRD, MetaImage or DICOM")
-        self.folder_button.setToolTip("Open the DICOM series of a folder")
+        self.folder_button.setToolTip("List what a folder holds; a single series opens at once")
         self.layout_button.setToolTip("Open every dock and put all of them in their places")
 
     def _models(self) -> None:
         """Offer the models that can run; the others are grey and say why."""
         boxes: Any = self.form.model.native, self.form.organs.native
+        narrow = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         for box, names in zip(boxes, (encoder_ids(), segmenter_ids()), strict=True):
+            box.setSizeAdjustPolicy(narrow)  # the longest name must not widen the dock
+            box.setMinimumContentsLength(8)
             for place, name in enumerate(names):
                 state = store.state_of(store.card(name))
                 box.model().item(place).setEnabled(state.usable)
@@ -166,17 +175,28 @@ class RunDock(QWidget):
 
     def _open_file(self, checked: bool = False) -> None:
         name, _ = QFileDialog.getOpenFileName(
-            self, "Open a CT", "", "CT (*.nii *.nii.gz *.hdr *.nrrd *.mha *.mhd *.dcm);;All (*)"
+            self,
+            "Open a CT",
+            "",
+            "CT (*.nii *.nii.gz *.hdr *.nrrd *.nhdr *.mha *.mhd *.dcm);;All (*)",
         )
         if name:
-            self.state.setText("Reading ...")
-            self.room.open_path(name)
+            self._look(name)
 
     def _open_folder(self, checked: bool = False) -> None:
         name = QFileDialog.getExistingDirectory(self, "Open a DICOM folder")
         if name:
-            self.state.setText("Reading ...")
-            self.room.open_path(name)
+            self._look(name)
+
+    def _look(self, name: str) -> None:
+        """Take a file or folder as a drop is taken: what it holds is listed in 'Studies'."""
+        self.state.setText("Reading ...")
+        studies_of(self.room).look([name])
+
+    def _listed(self, survey: Survey) -> None:
+        """Say where to choose, when there is more or less than one series to open."""
+        if survey.only is None:
+            self.state.setText("Choose a series in 'Studies'.")
 
     def _study(self, study: Study | None) -> None:
         if study is None:
