@@ -40,6 +40,10 @@ TITLES = (
 #: Docks that share a place, the last in front: over and under each other in one column.
 UPPER = ("Organs", "Measure", "Key images", "Studies", "Phrases")
 LOWER = ("Windows", "Passport", "Export", "Findings", "Reading room")
+#: What stands on a tab where the title is long; the bar over the dock has it in full.
+TABS = {"Key images": "Marks", "Reading room": "Run"}
+#: Tabs as narrow as their words, so that those of one place fit a column of 290 pixels.
+_TAB_STYLE = "QTabBar::tab { padding: 3px 3px; margin: 1px; min-width: 0px; }"
 #: Windows narrower than this get narrow columns, in pixels.
 WIDE = 1500
 
@@ -169,11 +173,12 @@ def _size(main: QMainWindow, docks: dict[str, QDockWidget]) -> None:
     for bar in main.findChildren(QTabBar):
         bar.setElideMode(Qt.TextElideMode.ElideNone)
         bar.setUsesScrollButtons(True)
+        bar.setStyleSheet(_TAB_STYLE)
 
 
 def _entitle(dock: QDockWidget, title: str) -> None:
-    """Show the short title on the dock and on its tab."""
-    dock.setWindowTitle(title)
+    """Show the title over the dock, and it or a short one on its tab."""
+    dock.setWindowTitle(TABS.get(title, title))
     bar = dock.titleBarWidget()
     for label in bar.findChildren(QLabel) if bar is not None else ():
         label.setText(title)

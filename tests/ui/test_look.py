@@ -9,7 +9,6 @@ from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
     QAbstractSpinBox,
-    QApplication,
     QComboBox,
     QDockWidget,
     QLabel,
@@ -21,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ctvlp.core.anatomy import anatomy_from_labels
-from napari_ctvlp.ui.arrange import TITLES, lay_out, raise_dock
+from napari_ctvlp.ui.arrange import TABS, TITLES, lay_out, raise_dock
 from napari_ctvlp.ui.room import room_of
 
 CONTROLS = (QAbstractButton, QAbstractSpinBox, QAbstractItemView, QComboBox, QLineEdit, QSlider)
@@ -191,12 +190,20 @@ def test_words_over_the_picture_stand_out_whatever_lies_under_them(viewer, laid_
                 assert max(ratio, 1 / ratio) >= LEAST, (name, tissue)
 
 
-def test_docks_of_one_place_show_whole_names_on_their_tabs(laid_out, paint):
-    _, widgets = laid_out
-    paint(0.3)
+@pytest.mark.parametrize("size", [(1280, 800), (1920, 1080)])
+def test_docks_of_one_place_show_whole_names_on_their_tabs(laid_out, paint, size):
+    viewer, widgets = laid_out
+    viewer.window.set_geometry(0, 0, *size)
+    lay_out(viewer)
+    paint(0.6)
     main = widgets["Views"].window()
     docks = {one.windowTitle() for one in main.findChildren(QDockWidget)}
-    assert set(TITLES) <= docks
-    for bar in main.findChildren(QTabBar):
+    assert {TABS.get(title, title) for title in TITLES} <= docks
+    bars = [bar for bar in main.findChildren(QTabBar) if bar.count() > 1 and bar.isVisible()]
+    shown = [bar.tabText(n) for bar in bars for n in range(bar.count())]
+    assert len(shown) == len(TITLES)
+    for bar in bars:
         assert bar.elideMode() == Qt.TextElideMode.ElideNone
-    assert QApplication.instance() is not None
+        names = [bar.tabText(n) for n in range(bar.count())]
+        assert bar.tabRect(0).left() >= 0, f"{names} are scrolled"
+        assert bar.tabRect(bar.count() - 1).right() <= bar.width(), f"{names} need scrolling"
