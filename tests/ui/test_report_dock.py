@@ -104,7 +104,7 @@ def test_a_report_becomes_rows_that_lead_to_their_peaks(room, viewer, wait, tmp_
     wait(lambda: dock.table.rowCount() == 3)
     assert [row.polarity for row in dock.rows] == ["present", "absent", "present"]
     for number, row in enumerate(dock.rows):
-        bold = dock.table.item(number, 4).font().bold()
+        bold = dock.table.item(number, 2).font().bold()
         assert bold == (row.agreement == "disagree")
     assert "3 statements asked" in dock.words.text()
     dock.table.cellClicked.emit(0, 0)

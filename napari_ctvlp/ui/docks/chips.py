@@ -11,7 +11,7 @@ from qtpy.QtWidgets import (
     QInputDialog,
     QLabel,
     QMenu,
-    QToolButton,
+    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -119,9 +119,8 @@ def _named(name: str) -> bool:
     return bool(places()[name].words) or name in whole
 
 
-def _chip(tip: str) -> QToolButton:
-    button = QToolButton()
-    button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+def _chip(tip: str) -> QPushButton:
+    button = QPushButton()
     button.setToolTip(f"{tip}; click to change it and ask again")
     button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     return button

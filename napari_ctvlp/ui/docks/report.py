@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
     QFileDialog,
+    QHeaderView,
     QLabel,
     QPlainTextEdit,
     QPushButton,
@@ -26,7 +26,7 @@ from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.ui.panel import column, row
 from napari_ctvlp.ui.session import Session, Study
 
-COLUMNS = ("", "report", "model", "value", "sentence")
+COLUMNS = ("", "report, model", "sentence")
 #: How the first column marks a row, beside bold type for a disagreement.
 MARKS = {"agree": "=", "disagree": "\u2260", "cannot tell": "?", "not asked": ""}
 
@@ -113,7 +113,6 @@ class ReportDock(QWidget):
             for place, words in enumerate(_cells(one)):
                 self.table.setItem(number, place, _item(words, one))
         self.table.resizeColumnsToContents()
-        self.table.resizeRowsToContents()
         split = sum(one.agreement == "disagree" for one in table.rows)
         asked = sum(bool(one.phrase) for one in table.rows)
         self.words.setText(
@@ -163,9 +162,9 @@ class ReportDock(QWidget):
 
 
 def _cells(one: ReportRow) -> tuple[str, ...]:
-    value = "" if math.isnan(one.score) else f"{one.score:.2f}"
-    said = one.polarity or "-"
-    return MARKS[one.agreement], said, one.verdict or "-", value, one.text
+    value = "" if math.isnan(one.score) else f" {one.score:.2f}"
+    both = f"{one.polarity}\nmodel: {one.verdict}{value}" if one.phrase else "not asked"
+    return MARKS[one.agreement], both, one.text
 
 
 def _item(words: str, one: ReportRow) -> QTableWidgetItem:
@@ -185,6 +184,7 @@ def _table() -> QTableWidget:
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.horizontalHeader().setStretchLastSection(True)
-    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
+    table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    table.setMinimumHeight(180)
     table.setWordWrap(True)
     return table

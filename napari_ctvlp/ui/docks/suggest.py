@@ -82,7 +82,7 @@ class Vocabulary(QDialog):
         self.heads: dict[str, tuple[QTreeWidgetItem, list[QTreeWidgetItem]]] = {}
         self.tree = QTreeWidget()
         self.tree.setHeaderLabels(["Finding", "Also called"])
-        self.tree.setToolTip("Double-click: take it as the phrase")
+        self.tree.setToolTip("Double-click: ask for it. Not taught: the answer is 'cannot tell'")
         layout = QVBoxLayout(self)
         layout.addWidget(self.search)
         layout.addWidget(self.tree)
@@ -95,11 +95,12 @@ class Vocabulary(QDialog):
             if finding.generic:
                 continue
             place = places()[finding.organs[0]]
-            title = place.group if place.side else place.title
+            pairs = (pair for pair in places().values() if pair.sided)
+            title = next((pair for pair in pairs if place.name in pair.members), place).title
             if title not in self.heads:
                 self.heads[title] = QTreeWidgetItem(self.tree, [title]), []
             head = self.heads[title]
-            taught = "" if finding.concept else " (no model that ships was taught it)"
+            taught = "" if finding.concept else " (not taught)"
             words = [finding.title + taught, ", ".join(finding.words)]
             item = QTreeWidgetItem(head[0], words)
             item.setData(0, Qt.ItemDataRole.UserRole, finding.words[0])
