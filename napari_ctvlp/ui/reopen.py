@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,13 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.io.result import Progress
 from napari_ctvlp.ui.files import FileWork
 from napari_ctvlp.ui.looks import show_again, shown_from
 from napari_ctvlp.ui.notebook import notebook_of
 from napari_ctvlp.ui.room import Room
-from napari_ctvlp.ui.session import Run, Study
+from napari_ctvlp.ui.session import Look, Run, Study
 
 if TYPE_CHECKING:
     from napari_ctvlp.engine.sessions import SavedSession
@@ -49,6 +51,7 @@ class Reopen(QObject):
             from napari_ctvlp.engine.sessions import find_scan, read_session
 
             saved = read_session(path)
+            _check_view(saved.view)
             return saved, find_scan(saved, where or path.parent, progress)
 
         self.work.start(job)
@@ -102,3 +105,21 @@ class Reopen(QObject):
         words = "the same numbers" if self._same else "OTHER numbers than when it was saved"
         self.said.emit(f"Session: shown again, with {words}.")
         self.done.emit(self._same)
+
+
+def _check_view(view: Mapping[str, Any]) -> None:
+    """Refuse a session whose looks cannot be shown, before anything is opened."""
+    try:
+        images = list(view.get("images", ()))
+        shown = [view["shown"]] if "shown" in view else []
+        for values in (*shown, *(image["shown"] for image in images)):
+            Look(**shown_from(values).look)
+        if not all({"caption", "phrase"} <= set(image) for image in images):
+            raise ValueError("a key image without a caption")
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputRefused(
+            "bad-session",
+            "looks and key images as the window saves them.",
+            f"The session file holds others ({type(error).__name__}).",
+            "Save the session again.",
+        ) from None

@@ -22,6 +22,7 @@ from napari_ctvlp.core.phantom import phantom
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.engine.opening import open_scan
+from napari_ctvlp.engine.sessions import saved_session, write_session
 from napari_ctvlp.errors import JobCancelled
 from napari_ctvlp.ui.arrange import lay_out, make_dock
 from napari_ctvlp.ui.docks.export import KINDS
@@ -411,6 +412,18 @@ def test_a_session_shows_the_same_picture_with_the_same_numbers(
     assert ended == [True], panel.state.text()
     assert np.array_equal(session.study.heatmap.values, before, equal_nan=True)
     assert tuple(room.desk.ct().contrast_limits) == (-500.0, 1300.0)
+
+
+@pytest.mark.parametrize(
+    "view", [{"shown": {"order": 1}}, {"shown": []}, {"images": [1]}, {"images": [{"shown": {}}]}]
+)
+def test_a_session_with_looks_that_are_none_is_refused(view, room, dock, tmp_path, samples, wait):
+    scan = open_scan(samples.write_nifti(tmp_path / "ct.nii"))
+    write_session(tmp_path / "session.json", saved_session(scan, [], view, model="mini"))
+    panel = dock("Export")
+    panel.reopen.start(tmp_path / "session.json")
+    wait(lambda: "holds others" in panel.state.text(), 60)
+    assert room.session.study is None
 
 
 def test_a_second_study_scrolls_at_the_same_place_of_the_world(room, dock, wait):
