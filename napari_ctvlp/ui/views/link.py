@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,8 @@ class Link(QObject):
             self._late, start = False, time.monotonic()
             self.spread()
             self._timer.start(self._rest)
-            QTimer.singleShot(0, self, lambda: self._painted(start))
+            turn = partial(QTimer.singleShot, 0, self)  # two turns: the views are painted between
+            turn(lambda: turn(lambda: self._painted(start)))
 
     def _painted(self, start: float) -> None:
         self._took_ms = round(1000 * (time.monotonic() - start))
