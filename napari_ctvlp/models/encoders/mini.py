@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,9 +192,9 @@ class Mini:
         known : float
             Cosine to the nearest term of the glossary.
         """
-        doubt = self.card.settings.get("doubt")
-        sayable = len(self.findings) + len(doubt["unions"]) if doubt else 0
-        if int(mixture.argmax()) >= sayable:
+        doubt: dict[str, Any] = self.card.settings.get("doubt", {})
+        sayable = len(self.findings) + len(doubt.get("unions", {}))
+        if not doubt or int(mixture.argmax()) >= sayable:
             return mixture
         points = (doubt["strange"], doubt["half"], doubt["sure"])
         share = np.float32(np.interp(known, points, (0.0, 1.0, 0.0)))
