@@ -86,7 +86,7 @@ def _register_mark() -> bool:
         from napari._vispy.overlays.base import ViewerOverlayMixin, VispyCanvasOverlay
         from napari._vispy.utils.visual import overlay_to_visual
 
-        from napari_ctvlp.ui.views.marks import Picture, written
+        from napari_ctvlp.ui.marks import Picture, written
     except ImportError:
         return False
 
