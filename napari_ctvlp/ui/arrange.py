@@ -31,6 +31,7 @@ DOCKS = {
     "Export": ("docks.export", "ExportDock", "room"),
     "Compare": ("docks.compare", "CompareDock", "room"),
     "Report": ("docks.report", "ReportDock", "session"),
+    "Cohort": ("docks.cohort", "CohortDock", "room"),
 }
 #: What the reading room opens; 3D comes with its layout.
 TITLES = (

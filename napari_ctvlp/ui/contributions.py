@@ -148,6 +148,11 @@ def compare_dock() -> QWidget:
     return _dock("Compare")
 
 
+def cohort_dock() -> QWidget:
+    """Return the table of a store."""
+    return _dock("Cohort")
+
+
 def report_dock() -> QWidget:
     """Return the dock that checks a report and drafts one."""
     return _dock("Report")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from psygnal import Signal
 
 from napari_ctvlp.core.anatomy import AnatomyMap
-from napari_ctvlp.core.encoding import AttentionMaps, EncodingSummary
+from napari_ctvlp.core.encoding import AttentionMaps, Encoding, EncodingSummary
 from napari_ctvlp.core.findings import FindingsTable
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.scan import Scan
@@ -205,6 +205,13 @@ class Session:
         if study is not None:
             done = partial(self._encoded, organs=study.anatomy)
             self._start("encode", done, anatomy=study.anatomy, model=self.run.model)
+
+    def adopt(self, anatomy: AnatomyMap, encoding: Encoding) -> None:
+        """Take anatomy and tokens that were kept in a store; nothing is encoded again."""
+        if self.study is not None:
+            self.study.put("anatomy", anatomy)
+            done = partial(self._encoded, organs=anatomy)
+            self._start("adopt", done, anatomy=anatomy, encoding=encoding)
 
     def score(self) -> None:
         """Fill the findings table."""

@@ -51,11 +51,13 @@ class FindingsModel(QAbstractTableModel):
     def __init__(self) -> None:
         super().__init__()
         self.rows: tuple[FindingRow, ...] = ()
+        self.reference = ""
 
     def set_table(self, table: FindingsTable | None) -> None:
         """Replace all rows."""
         self.beginResetModel()
         self.rows = table.rows if table is not None else ()
+        self.reference = table.reference if table is not None else ""
         self.endResetModel()
 
     def rowCount(self, parent: Any = _ROOT) -> int:  # noqa: N802 - Qt's name
@@ -71,6 +73,8 @@ class FindingsModel(QAbstractTableModel):
         if orientation != Qt.Orientation.Horizontal:
             return None
         title, meaning = SOMETIMES.get(COLUMNS[section], (COLUMNS[section], None))
+        if COLUMNS[section] == "percentile" and self.reference:
+            title, meaning = "percentile\n(store)", f"Per cent of {self.reference} that are lower."
         if role == Qt.ItemDataRole.ToolTipRole:
             return meaning
         return title if role == Qt.ItemDataRole.DisplayRole else None
@@ -162,6 +166,9 @@ class FindingsDock(QWidget):
 
     def _meaning(self) -> str:
         """Return what the numbers are."""
+        if self.model.reference:
+            among = f"Percentile: among {self.model.reference}."
+            return f"Similarities, not probabilities. {among}"
         if not self.model.known("probability"):
             return "Similarities, not probabilities."
         told = ["Probability of the prompt pair: uncalibrated, 0.5 is no cut."]
