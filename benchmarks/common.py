@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_ctvlp.core.geometry import oriented_affine, resample, transform
+from napari_ctvlp.core.anatomy import AnatomyMap, anatomy_from_labels
+from napari_ctvlp.core.geometry import oriented_affine, resample, transform, voxel_of
 from napari_ctvlp.core.resources import sample_folder
 from napari_ctvlp.core.scan import AIR_HU, Scan
 from napari_ctvlp.engine.opening import open_scan
@@ -45,22 +46,50 @@ PHRASES = (
 )
 
 
-def full_size_scan(path: Path | None = None) -> tuple[Scan, str]:
+#: Organ, centre from the middle of the scan (RAS mm), radii (x, y, z) in mm.
+ORGANS = (
+    ("lung_left", (-75, 0, 5), (54, 80, 118)),
+    ("lung_right", (75, 0, 5), (54, 80, 118)),
+    ("heart", (-22, 25, -45), (52, 42, 48)),
+    ("oesophagus", (0, -40, 0), (8, 8, 120)),
+    ("aorta", (-20, -46, -40), (13, 13, 110)),
+)
+
+
+def full_size_scan(
+    path: Path | None = None,
+    shape: tuple[int, int, int] = FULL_SHAPE,
+    steps: tuple[float, float, float] = FULL_STEPS,
+) -> tuple[Scan, str]:
     """Return a CT of 512 x 512 x 133 voxels and where it came from.
 
     The full-resolution sample where ``run.py demo --full`` left it, else the sample that ships,
-    resampled to the same grid.
+    resampled to the same grid or to that of ``shape`` and ``steps``.
     """
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     kept = path or Path(base) / "napari-ctvlp" / "LIDC-IDRI-0001-full.nii.gz"
-    if kept.is_file():
+    if kept.is_file() and shape == FULL_SHAPE and steps == FULL_STEPS:
         return open_scan(kept), kept.name
     small = open_scan(sample_folder() / "ct.nii.gz")
     centre = transform(small.affine, (np.array(small.shape) - 1) / 2)
-    affine = oriented_affine("IPL", FULL_SHAPE, FULL_STEPS, centre)
-    hu = resample(small.hu, small.affine, FULL_SHAPE, affine, fill=AIR_HU)
-    source = replace(small.source, shape=FULL_SHAPE, affine=affine)
+    affine = oriented_affine("IPL", shape, steps, centre)
+    hu = resample(small.hu, small.affine, shape, affine, fill=AIR_HU)
+    source = replace(small.source, shape=shape, affine=affine)
     return Scan(hu, affine, source, small.meta), "the shipped sample, resampled to full size"
+
+
+def drawn(scan: Scan, width: float = 1.0) -> AnatomyMap:
+    """Return organs of a chest's usual size and place; finding them is not measured here."""
+    labels = np.zeros(scan.shape, np.uint8)
+    middle = transform(scan.affine, (np.array(scan.shape) - 1) / 2)
+    index = np.ogrid[tuple(slice(0, n) for n in scan.shape)]
+    for number, (_, centre, radii) in enumerate(ORGANS):
+        at = voxel_of(scan.affine, middle + np.array(centre) * (width, 1, 1))
+        size = (np.array(radii) * (width, 1, 1))[::-1] / scan.spacing
+        apart = [((i - c) / r) ** 2 for i, c, r in zip(index, at, size, strict=True)]
+        labels[sum(apart) <= 1] = number + 1
+    names = [(number + 1, name) for number, (name, *_) in enumerate(ORGANS)]
+    return anatomy_from_labels(labels, scan, names, source="drawn")
 
 
 def peak_gb() -> float:

@@ -4,18 +4,16 @@
 
 Prints, from one run: seconds of our encoder and of a plain port of what the authors' evaluation
 does (a window per organ, convolution and attention written out, float32, prompts padded to 384
-tokens), their ratio, how far the scores lie apart, and peak memory beside the estimate. Bars: not
-slower; the estimate within 25 % of what was used. On a GPU also float32 beside bfloat16: seconds,
-deviation of the scores, rank correlation of the heatmaps.
+tokens), their ratio, how far the scores lie apart, and peak memory beside the estimate (of every
+model: benchmarks/memory.py). Bars: not slower; the estimate within 25 %. On a GPU also float32
+beside bfloat16: seconds, deviation of the scores, rank correlation of the heatmaps.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,39 +22,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
-from common import full_size_scan, line, timed
+from common import drawn, full_size_scan, line, timed
+from memory import generate, measured, told
 from scipy import stats
 from torch.nn import functional
 
-from napari_ctvlp.core.anatomy import AnatomyMap, anatomy_from_labels
+from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import Encoding
-from napari_ctvlp.core.geometry import transform, voxel_of
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.engine import compute
 from napari_ctvlp.models import store
 from napari_ctvlp.models.encoders import fvlm_prepare as prepare
 from napari_ctvlp.models.encoders.fvlm import Fvlm, prepared
-from napari_ctvlp.models.encoders.fvlm_net import LEVELS, Sizes
+from napari_ctvlp.models.encoders.fvlm_net import LEVELS
 from napari_ctvlp.models.encoders.fvlm_net import Fvlm as Network
 from napari_ctvlp.models.encoders.hosting import text_vectors
 from napari_ctvlp.models.encoders.organ_query import flags
 from napari_ctvlp.models.encoders.prompts import wordpiece
-from napari_ctvlp.models.protocol import Compute
 
-#: Organ, centre from the middle of the scan (RAS mm), radii (x, y, z) in mm.
-ORGANS = (
-    ("lung_left", (-75, 0, 5), (54, 80, 118)),
-    ("lung_right", (75, 0, 5), (54, 80, 118)),
-    ("heart", (-22, 25, -45), (52, 42, 48)),
-    ("oesophagus", (0, -40, 0), (8, 8, 120)),
-    ("aorta", (-20, -46, -40), (13, 13, 110)),
-)
 #: The usual chest fits into one window that all organs share; one as wide as the field does not.
 WIDTHS = (1.0, 1.4)
-#: The estimate may be off by this share.
-MEMORY_BAR = 0.25
 #: Columns the official evaluation pads prompts to.
 COLUMNS = 384
 
@@ -75,7 +61,7 @@ def main() -> None:
 
 
 def measure(ct: Path | None, device: str, folder: Path, plainly: bool) -> dict[str, Any]:
-    generate(folder)
+    generate("fvlm", folder)
     scan, name = full_size_scan(ct)
     card = store.card("fvlm")
     chosen = replace(compute.choose(device, card), precision="float32")
@@ -87,7 +73,10 @@ def measure(ct: Path | None, device: str, folder: Path, plainly: bool) -> dict[s
         print(f"chest {width} times as wide as usual")
         report[f"width {width}"] = one = {}
         beside(one, encoder, scan, drawn(scan, width), folder, plainly)
-    report["memory"] = memory(scan, folder, chosen)
+    report["memory"] = measured("fvlm", "usual", folder)
+    told(report["memory"])
+    if chosen.device == "cuda":
+        line("memory of the GPU", torch.cuda.max_memory_allocated() / 1e9, "GB")
     return report
 
 
@@ -122,76 +111,6 @@ def counted(encoder: Fvlm) -> Iterator[list[None]]:
     hook = tower.register_forward_hook(lambda *_: passes.append(None))
     yield passes
     hook.remove()
-
-
-def generate(folder: Path) -> None:
-    """Write a checkpoint and a vocabulary of the published sizes."""
-    torch.manual_seed(11)
-    state = Network(Sizes()).state_dict()
-    for name in ("query_tokens", "visual_encoder.patch_embedding.position_embeddings"):
-        state[name] = 0.5 * torch.randn(state[name].shape)
-    torch.save({"model": state}, folder / "model.pth")
-    findings = store.card("fvlm").settings["findings"]
-    texts = " ".join(row["negative"] for row in findings).lower().replace(".", " .").split()
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({*texts})]
-    (folder / "vocab.txt").write_text("\n".join(words))
-
-
-def memory(scan: Scan, folder: Path, chosen: Compute) -> dict[str, float]:
-    """Load, encode and score in a process of its own; compare its peak with the estimate."""
-    ml = scan.hu.size * scan.voxel_ml
-    estimate = compute.estimate_bytes(scan.hu.size, store.card("fvlm"), ml)
-    context = multiprocessing.get_context("spawn")
-    ask, answer = context.Pipe(duplex=False)
-    child = context.Process(target=_alone, args=(answer, scan, folder, chosen))
-    child.start()
-    used = ask.recv()
-    child.join()
-    share = used / estimate
-    verdict = "within" if abs(share - 1) <= MEMORY_BAR else "NOT WITHIN"
-    print(
-        f"memory beside the scan: {used / 1e9:.2f} GB used, {estimate / 1e9:.2f} GB estimated, "
-        f"{share:.0%}: {verdict} 25 %"
-    )
-    return {"used_gb": used / 1e9, "estimate_gb": estimate / 1e9}
-
-
-def _alone(answer: Any, scan: Scan, folder: Path, chosen: Compute) -> None:
-    """Send the most bytes a run holds over what stood before: scan, organs and libraries."""
-    import transformers  # noqa: F401 - a library is not the run's memory
-
-    compute.limit_threads(chosen)
-    anatomy = drawn(scan, WIDTHS[-1])
-    process, stop = psutil.Process(), threading.Event()
-    before = process.memory_info().rss
-    held = [before]
-
-    def look() -> None:
-        while not stop.wait(0.01):
-            held.append(process.memory_info().rss)
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    encoder = Fvlm.load(store.card("fvlm"), folder, chosen)
-    encoder.score(encoder.encode(scan, anatomy), anatomy)
-    stop.set()
-    watcher.join()
-    cuda = chosen.device == "cuda"
-    answer.send(torch.cuda.max_memory_allocated() if cuda else max(held) - before)
-
-
-def drawn(scan: Scan, width: float) -> AnatomyMap:
-    """Return organs of a chest's usual size and place; finding them is not measured here."""
-    labels = np.zeros(scan.shape, np.uint8)
-    middle = transform(scan.affine, (np.array(scan.shape) - 1) / 2)
-    index = np.ogrid[tuple(slice(0, n) for n in scan.shape)]
-    for number, (_, centre, radii) in enumerate(ORGANS):
-        at = voxel_of(scan.affine, middle + np.array(centre) * (width, 1, 1))
-        size = (np.array(radii) * (width, 1, 1))[::-1] / scan.spacing
-        apart = [((i - c) / r) ** 2 for i, c, r in zip(index, at, size, strict=True)]
-        labels[sum(apart) <= 1] = number + 1
-    names = [(number + 1, name) for number, (name, *_) in enumerate(ORGANS)]
-    return anatomy_from_labels(labels, scan, names, source="drawn")
 
 
 def plain(
