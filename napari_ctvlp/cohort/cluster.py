@@ -95,6 +95,7 @@ def local_client(workers: int, device: str) -> Iterator[Any]:
         options = {
             "nthreads": 1, "memory_limit": 0, "env": environment, "dashboard": False,
             "host": "127.0.0.1", "silence_logs": logging.CRITICAL,
+            "preload": ["napari_ctvlp.cohort.calm"],
         }  # fmt: skip
         specs[number] = {"cls": distributed.Nanny, "options": options}
     scheduler = {
