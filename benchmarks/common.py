@@ -56,6 +56,10 @@ ORGANS = (
 )
 
 
+#: What is denser belongs to the body.
+SOFT_HU = -300
+
+
 def full_size_scan(
     path: Path | None = None,
     shape: tuple[int, int, int] = FULL_SHAPE,
@@ -79,8 +83,12 @@ def full_size_scan(
 
 
 def drawn(scan: Scan, width: float = 1.0) -> AnatomyMap:
-    """Return organs of a chest's usual size and place; finding them is not measured here."""
-    labels = np.zeros(scan.shape, np.uint8)
+    """Return organs of a chest's usual size and place, muscle for the rest of the body.
+
+    Finding them is not measured here.
+    """
+    rest = len(ORGANS) + 1
+    labels = np.where(scan.hu > SOFT_HU, rest, 0).astype(np.uint8)
     middle = transform(scan.affine, (np.array(scan.shape) - 1) / 2)
     index = np.ogrid[tuple(slice(0, n) for n in scan.shape)]
     for number, (_, centre, radii) in enumerate(ORGANS):
@@ -89,6 +97,7 @@ def drawn(scan: Scan, width: float = 1.0) -> AnatomyMap:
         apart = [((i - c) / r) ** 2 for i, c, r in zip(index, at, size, strict=True)]
         labels[sum(apart) <= 1] = number + 1
     names = [(number + 1, name) for number, (name, *_) in enumerate(ORGANS)]
+    names.append((rest, "muscle"))
     return anatomy_from_labels(labels, scan, names, source="drawn")
 
 
