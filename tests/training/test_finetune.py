@@ -69,16 +69,26 @@ def test_the_tail_gives_the_towers_own_tokens(encoder: Encoder):
 
 
 def test_a_tuned_head_beats_the_linear_head_from_sixteen_studies(encoder: Encoder):
-    """The sign is none the tower was taught; benchmarks/finetune.py prints more of this."""
+    """By a halo, which the trunk's tokens hardly hold; benchmarks/finetune.py has three seeds.
+
+    The other sign, an atoll, the linear head reads from these weights' tokens by itself (.99).
+    """
     tower = encoder.tower  # type: ignore[attr-defined]
-    train, test = studies(tower, "atoll", 16), studies(tower, "atoll", 40, 1_000_000)
+    train, test = studies(tower, "halo", 16), studies(tower, "halo", 100, 1_000_000)
     truth = torch.cat([study.labels for study in test])
     found = {}
     for mode in MODES:
         tuned = finetune(train, ["sign"], Recipe(mode=mode), TowerTail(tower))
         found[mode] = auroc(tuned.probabilities(test)[0][:, 0], truth)
     assert found["tuned"] > found["frozen"]
-    assert found["tuned"] >= 0.8
+
+
+def test_a_tuned_head_learns_a_sign_from_sixteen_studies(encoder: Encoder):
+    tower = encoder.tower  # type: ignore[attr-defined]
+    train, test = studies(tower, "atoll", 16), studies(tower, "atoll", 40, 1_000_000)
+    tuned = finetune(train, ["sign"], Recipe(), TowerTail(tower))
+    truth = torch.cat([study.labels for study in test])
+    assert auroc(tuned.probabilities(test)[0][:, 0], truth) >= 0.8
 
 
 @pytest.mark.parametrize(("mode", "least"), [("frozen", 0.7), ("tuned", 0.9)])
