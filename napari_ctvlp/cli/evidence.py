@@ -38,10 +38,12 @@ def pieces(
     device: Device = "auto",
 ) -> None:
     """Cut the map at a threshold: pieces with ml, mm, peak and mean HU, saved as labels."""
+    from napari_ctvlp.engine import verbs
     from napari_ctvlp.engine.evidence import places
 
-    probe, scan, anatomy = _start(ct, phrase, model, device)
-    labels, found = places.pieces(probe.heat(scan, anatomy), scan, level, least)
+    scan, anatomy = _open(ct, device)
+    heat = verbs.ground(scan, phrase, anatomy=anatomy, model=model, device=device)
+    labels, found = places.pieces(heat, scan, level, least)
     with Outputs(ct) as outputs:
         if out:
             places.save_pieces(outputs.add(out, NIFTI), labels, scan)
@@ -65,10 +67,11 @@ def words(
     device: Device = "auto",
 ) -> None:
     """List the words that one place resembles most."""
+    from napari_ctvlp.engine import verbs
     from napari_ctvlp.engine.evidence import places
 
     probe, scan, anatomy = _start(ct, "nodule", model, device)
-    encoding = probe.encoder.encode(scan, anatomy)
+    encoding = verbs.encode(scan, anatomy, model, device=device)
     found = places.words_at(probe.encoder, encoding, at, among or ())
     with Outputs(ct) as outputs:
         _told({"at": at, "words": dict(found)}, json_out, outputs)
@@ -106,10 +109,11 @@ def similar(
     """Map how much every place resembles one place: cosine of tokens, no words."""
     import numpy as np
 
+    from napari_ctvlp.engine import verbs
     from napari_ctvlp.engine.evidence import places
 
-    probe, scan, anatomy = _start(ct, "nodule", model, device)
-    encoding = probe.encoder.encode(scan, anatomy)
+    scan, anatomy = _open(ct, device)
+    encoding = verbs.encode(scan, anatomy, model, device=device)
     values = places.resembling(encoding, at)
     with Outputs(ct) as outputs:
         _save(out, values, encoding.grids[0].affine, outputs)
@@ -257,14 +261,19 @@ def equivariance(
         _told({"model": model, "trials": trials}, json_out, outputs)
 
 
+def _open(ct: Path, device: str) -> tuple[Scan, AnatomyMap]:
+    """Open and segment a scan."""
+    from napari_ctvlp.engine import verbs
+
+    scan = verbs.open_scan(ct, progress=terminal_progress())
+    return scan, verbs.segment(scan, device=device)
+
+
 def _start(ct: Path, phrase: str, model: str, device: str) -> tuple[Probe, Scan, AnatomyMap]:
     """Open and segment a scan, load a model."""
-    from napari_ctvlp.engine import verbs
     from napari_ctvlp.engine.evidence.probe import Probe
 
-    progress = terminal_progress()
-    scan = verbs.open_scan(ct, progress=progress)
-    return Probe.of(phrase, model, device), scan, verbs.segment(scan, device=device)
+    return Probe.of(phrase, model, device), *_open(ct, device)
 
 
 def _save(out: Path | None, values: Any, affine: Any, outputs: Outputs) -> None:

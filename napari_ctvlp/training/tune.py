@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from napari_ctvlp.core.vocabulary import concepts as rows_of
 from napari_ctvlp.models.encoders.mini_tower import Tower
+from napari_ctvlp.models.store import card
 from napari_ctvlp.training.data import Chest
 from napari_ctvlp.training.pooling import Bag, bags_of, organ_tokens, silent_findings
 from napari_ctvlp.training.synthesis.canvas import FINDINGS
@@ -32,8 +33,6 @@ from napari_ctvlp.training.whole import (
 RULES = ((0.0, 0.0), (2.0, 0.0), (4.0, 0.0), (4.0, 0.5))
 #: Organs of the regions that ``concepts.toml`` names and the anatomies do not.
 PLACES = {"kidneys": ("kidney_left", "kidney_right"), "lungs": ("lung_left", "lung_right")}
-#: What phrases about a mass are made of; the card's ``unions``.
-UNION = {"mass": 0.5, "lesion": 0.5}
 MIRROR_SIGMA_MM = 8.0
 
 Array = NDArray[np.float32]
@@ -92,9 +91,12 @@ def run_trials(
 
 
 def mixture(finding: str) -> Array:
-    """Return the concept weights of a phrase that names a finding, shape (concepts,)."""
+    """Return the concept weights of a phrase that names a finding, as mini's card shares them out.
+
+    Shape (concepts,).
+    """
     weights = np.zeros(len(concepts()), np.float32)
-    for name, share in (UNION if finding == "mass" else {finding: 1.0}).items():
+    for name, share in card("mini").settings["unions"].get(finding, {finding: 1.0}).items():
         weights[concepts().index(name)] = share
     return weights
 

@@ -41,14 +41,27 @@ def blurred(mask: Tensor, reach: float) -> Tensor:
 
 def _half_blur(mask: Tensor, width: int) -> Tensor:
     """Blur at half resolution: three box filters of ``2 width + 1`` cells."""
-    half = functional.avg_pool3d(mask.float()[None, None], 2)
+    half: Tensor = functional.avg_pool3d(mask.float()[None, None], 2)
     for _ in range(3):
-        for axis in range(3):
-            size, pad = [1, 1, 1], [0, 0, 0]
-            size[axis], pad[axis] = 2 * width + 1, width
-            half = functional.avg_pool3d(half, size, 1, pad, count_include_pad=False)
-    result: Tensor = half
-    return result
+        half = boxed(half, width, beyond=False)
+    return half
+
+
+def boxed(field: Tensor, width: int, *, beyond: bool) -> Tensor:
+    """Mean over cubes of ``2 width + 1`` voxels, one axis after the other.
+
+    Parameters
+    ----------
+    field : Tensor, shape (1, 1, i, p, l)
+    width : int
+    beyond : bool
+        What lies outside the field counts as 0; left out where False.
+    """
+    for axis in range(3):
+        size, pad = [1, 1, 1], [0, 0, 0]
+        size[axis], pad[axis] = 2 * width + 1, width
+        field = functional.avg_pool3d(field, size, 1, pad, count_include_pad=beyond)
+    return field
 
 
 def _full(half: Tensor, like: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from napari_ctvlp.training.synthesis.canvas import Canvas, Chance
+from napari_ctvlp.training.synthesis.fields import boxed
 
 #: How often the grain is the scan's own, where it has a block of soft tissue to take it from.
 OWN = 0.6
@@ -35,11 +35,7 @@ def _residual(canvas: Canvas, dice: Chance) -> Tensor | None:
     """Return a block of unpainted soft tissue less its mean, None where there is none."""
     soft = (canvas.hu > SOFT[0]) & (canvas.hu < SOFT[1]) & (canvas.found == 0)
     for half in BLOCKS:
-        share = soft.float()[None, None]
-        for axis in range(3):
-            edge, pad = [1, 1, 1], [0, 0, 0]
-            edge[axis], pad[axis] = 2 * half + 1, half
-            share = functional.avg_pool3d(share, edge, 1, pad)
+        share = boxed(soft.float()[None, None], half, beyond=True)
         centre = canvas.spot(share[0, 0] > 0.95, dice)
         if centre is not None:
             where = tuple(slice(c - half, c + half + 1) for c in centre)
