@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from napari_ctvlp.errors import OutOfResources
+from napari_ctvlp.models.precision import fast_bfloat16
 from napari_ctvlp.models.protocol import Compute, ModelCard
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -25,7 +26,8 @@ def choose(device: str, model: ModelCard) -> Compute:
     device : {"auto", "cuda", "mps", "cpu"}
         ``"auto"`` takes the fastest that is present; a model without weights runs on the CPU.
     model : ModelCard
-        Its ``settings.precision`` maps devices to ``"float32"`` or ``"bfloat16"``.
+        Its ``settings.precision`` maps devices to ``"float32"`` or ``"bfloat16"``, the latter
+        where the processor is fast at it.
 
     Raises
     ------
@@ -35,6 +37,8 @@ def choose(device: str, model: ModelCard) -> Compute:
     heavy = bool(model.weights or {"bundle", "package"} & set(model.settings))
     name = _present(device) if heavy and device != "cpu" else "cpu"
     precision = str(model.settings.get("precision", {}).get(name, "float32"))
+    if precision == "bfloat16" and not fast_bfloat16(name):
+        precision = "float32"
     return Compute(name, precision, cpu_threads())
 
 

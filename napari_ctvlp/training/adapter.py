@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from napari_ctvlp.models.encoders.mini_adapter import Adapter
 from napari_ctvlp.models.encoders.mini_tower import NORM, Tower
+from napari_ctvlp.models.precision import fast_bfloat16
 from napari_ctvlp.training.data import Chest
 from napari_ctvlp.training.reporting import in_view, unsure
 from napari_ctvlp.training.synthesis.canvas import FINDINGS, Chance
@@ -74,7 +75,7 @@ def spoken(
     generator = torch.Generator().manual_seed(seed)
     for number in range(crops):
         crop = maker.make(seed * 1_000_003 + number)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
             rows = tower(crop.canvas.hu[None, None], crop.place[None])[0]
         tokens = rows.float().permute(1, 2, 3, 0).reshape(-1, rows.shape[0]).clone()
         target, _ = targets(crop)

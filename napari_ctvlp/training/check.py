@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from napari_ctvlp.models.encoders.mini_tower import Tower
+from napari_ctvlp.models.precision import fast_bfloat16
 from napari_ctvlp.training.data import Chest
 from napari_ctvlp.training.synthesis.canvas import FINDINGS
 from napari_ctvlp.training.synthesis.crops import Crop, CropMaker
@@ -88,7 +89,7 @@ def painted(maker: CropMaker, name: str, seed: int, each: int) -> list[Crop]:
 
 def logits_of(tower: Tower, crop: Crop) -> NDArray[np.float32]:
     """Return concept logits of every token of a crop, shape (tokens, concepts)."""
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
         tokens = tower(crop.canvas.hu[None, None], crop.place[None])[0]
     with torch.inference_mode():
         rows = tokens.permute(1, 2, 3, 0).reshape(-1, tokens.shape[0])

@@ -13,7 +13,7 @@ from napari_ctvlp.errors import InputRefused
 
 #: Objectives that can be switched on beside dense grounding, which always is.
 OBJECTIVES = ("fvlm", "biud", "elvis")
-PRECISIONS = ("bf16-mixed", "32-true")
+PRECISIONS = ("auto", "bf16-mixed", "32-true")
 DEVICES = ("auto", "cpu", "cuda")
 Options = Mapping[str, Any]
 
@@ -75,7 +75,8 @@ class Plan:
     painters : int
         Processes that paint crops; 0 paints in the training process.
     device, devices, precision
-        ``auto``, ``cpu`` or ``cuda``; how many; ``bf16-mixed`` or ``32-true``.
+        ``auto``, ``cpu`` or ``cuda``; how many; ``bf16-mixed``, ``32-true``, or ``auto``: bf16
+        where the device is fast at it.
     compile : bool
         Let torch compile the tower: a step took 0.26 s instead of 0.43 s on one core. Needs a C++
         compiler, and rounds otherwise than the plain tower.
@@ -99,7 +100,7 @@ class Plan:
     painters: int = 1
     device: str = "auto"
     devices: int = 1
-    precision: str = "bf16-mixed"
+    precision: str = "auto"
     compile: bool = False
 
     def __post_init__(self) -> None:

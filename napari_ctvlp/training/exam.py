@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_ctvlp.models.encoders.mini_tower import Tower
+from napari_ctvlp.models.precision import fast_bfloat16
 from napari_ctvlp.training.check import auroc, painted
 from napari_ctvlp.training.data import Chest
 from napari_ctvlp.training.objectives.elvis import locality
@@ -113,7 +114,7 @@ def _question(crop: Crop, number: int) -> Question:
 
 def _seen(tower: Tower, one: Question) -> tuple[Tensor, Tensor]:
     """Return features and tokens as rows, shapes (tokens, 96) and (tokens, 64)."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
         made = tower.features(one.hu.float()[None, None], one.place.float()[None])
     pre, tokens = (x[0].flatten(1).T.float() for x in made)
     return pre, tokens

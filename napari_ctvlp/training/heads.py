@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_ctvlp.models.precision import fast_bfloat16
 from napari_ctvlp.training.trunks import Example, Tail, TokenTail
 
 Mode = Literal["frozen", "tuned"]
@@ -117,7 +118,8 @@ class TunedHead(nn.Module):
 
     def evidence(self, cells: Tensor) -> Tensor:
         """Return the logit of every token, (c, i, p, l) to (k, i, p, l)."""
-        with torch.autocast(cells.device.type, torch.bfloat16):
+        device = cells.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=fast_bfloat16(device)):
             tokens = self.tail(cells[None].float())[0].permute(1, 2, 3, 0)
         found: Tensor = self.token(tokens.float())
         return found.permute(3, 0, 1, 2)

@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from napari_ctvlp.core.geometry import Affine, transform
 from napari_ctvlp.models.encoders.mini_tower import channels_last
+from napari_ctvlp.models.precision import fast_bfloat16
 from napari_ctvlp.models.segmenters.mini_atlas import NAMES, packed
 from napari_ctvlp.models.segmenters.mini_input import padded, place_of
 from napari_ctvlp.models.segmenters.mini_net import CLASSES, COARSEST, OrganNet, inputs
@@ -181,7 +182,7 @@ class Run:
         early = self.step < plan.labelled
         cases = [case for case in self.cases if case.full] if early else self.cases
         crop = draw(cases or self.cases, plan.size, strength, Dice(plan.seed, self.step))
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
             logits = self.net(inputs(crop.hu[None], crop.place[None]))
         loss = loss_of(logits.float(), crop.labels[None])
         self.optimiser.zero_grad(set_to_none=True)
@@ -252,7 +253,7 @@ def scores(net: OrganNet, case: OrganCase) -> dict[str, float]:
     volume = torch.from_numpy(padded(case.hu, COARSEST))[None, None]
     body = torch.from_numpy(padded(case.body.astype("float32"), COARSEST)) > 0.5
     place = torch.from_numpy(place_of(body.numpy(), True))[None]
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
         best = net(inputs(volume, place)).float().argmax(1)[0].numpy()
     i, p, l = case.labels.shape  # noqa: E741 - the axis is called L
     best, known = best[:i, :p, :l], case.labels != IGNORE

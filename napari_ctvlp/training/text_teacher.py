@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from napari_ctvlp.models.precision import fast_bfloat16
 from napari_ctvlp.models.text import DIMENSIONS, TextTower
 
 BATCH = 256
@@ -50,7 +51,7 @@ class Teacher:
         parts = [self.table]
         for start in range(0, len(new), BATCH):
             batch = new[start : start + BATCH]
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
                 parts.append(self.tower.embed(batch).astype(np.float16))
             first = len(self.rows)
             self.rows.update((text, first + n) for n, text in enumerate(batch))

@@ -28,6 +28,7 @@ import torch
 from tokenizers import Tokenizer
 
 from napari_ctvlp.errors import InputRefused
+from napari_ctvlp.models.precision import fast_bfloat16
 from napari_ctvlp.models.text import TextTower
 from napari_ctvlp.models.text_small import WEIGHTS, Network, SmallTower
 from napari_ctvlp.training import rundir, text_corpus
@@ -109,7 +110,7 @@ class Training:
 
     def _vectors(self, texts: Sequence[str]) -> torch.Tensor:
         self.student.network.train()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
             out: torch.Tensor = self.student.network(*padded(self.student, texts))
         return out.float()
 

@@ -13,6 +13,7 @@ from scipy import ndimage
 from napari_ctvlp.core.geometry import coarse_affine, ras_to_screen
 from napari_ctvlp.models.encoders.mini_grid import place_channels
 from napari_ctvlp.models.encoders.mini_tower import NORM, Tower
+from napari_ctvlp.models.precision import fast_bfloat16
 from napari_ctvlp.training.data import FLAG_SHIFT, IGNORE, SIDE_SHIFT, Chest
 from napari_ctvlp.training.synthesis.canvas import FINDINGS, Canvas, Chance
 from napari_ctvlp.training.synthesis.canvas import Painted as Made
@@ -135,7 +136,7 @@ def token_place(chest: Chest) -> NDArray[np.float32]:
 
 def encode_whole(tower: Tower, hu: torch.Tensor, place: NDArray[np.float32]) -> torch.Tensor:
     """Return tokens of a whole chest, shape (i/2, p/2, l/2, 64)."""
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
         tokens = tower(hu[None, None], torch.from_numpy(place)[None])[0]
     rows: torch.Tensor = tokens.permute(1, 2, 3, 0).float()
     return rows
