@@ -22,6 +22,8 @@ _SIDE_LETTERS = {"L": "left", "R": "right"}
 _AFTER_NUMBER = re.compile(r"\d\s*$")
 _SPELLINGS = (("oe", "e"), ("ae", "e"), ("our", "or"), ("isation", "ization"), ("fibre", "fiber"))
 _KEEP_S = ("ss", "us", "is")
+#: Roles of which evened-out words may be both, while the words as written are one.
+_CUES = frozenset({"before", "after", "uncertain"})
 #: Words longer than this are not looked up letter by letter.
 _CHECKED = 24
 
@@ -114,8 +116,28 @@ def _longest(sequence: tuple[Word, ...], here: int) -> Match | None:
             bare.append(word.stem)
         ends = {run[0], run[-1]}.isdisjoint(skipped) and len(bare) > 1
         entries = lexicon.get(tuple(run)) or (lexicon.get(tuple(bare)) if ends else None)
-        best = Match(entries, here, stop) if entries else best
+        if entries:
+            written = " ".join(one.text.lower() for one in sequence[here:stop])
+            best = Match(_as_written(entries, written), here, stop)
     return best
+
+
+def _as_written(entries: tuple[Entry, ...], written: str) -> tuple[Entry, ...]:
+    """Tell apart cues that are evened out to one: "excludes" denies, "exclude" leaves open."""
+    listed = _cues().get(written)
+    if listed is None:
+        return entries
+    return tuple(e for e in entries if e.role not in _CUES or e.role in listed)
+
+
+@cache
+def _cues() -> dict[str, frozenset[str]]:
+    """Return the roles under which each cue is listed, by the cue as it is written."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for text, entry in _vocabulary():
+        if entry.role in _CUES:
+            found[text.lower()].add(entry.role)
+    return {text: frozenset(roles) for text, roles in found.items()}
 
 
 def _split(text: str, *, mended: bool) -> tuple[Word, ...]:
