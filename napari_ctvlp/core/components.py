@@ -44,6 +44,24 @@ class Component:
     mean_hu: float
 
 
+@dataclass(frozen=True)
+class Cut:
+    """What of a phrase's map reaches a level: a mask in numbered pieces.
+
+    Attributes
+    ----------
+    labels : ndarray, shape (i, p, l), uint16
+        On the scan's grid; 0 is outside.
+    pieces : tuple of Component
+    level : float
+        In the heatmap's own unit.
+    """
+
+    labels: NDArray[np.uint16]
+    pieces: tuple[Component, ...]
+    level: float
+
+
 def components(
     mask: Mask,
     values: NDArray[np.float32],

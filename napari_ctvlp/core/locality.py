@@ -7,13 +7,36 @@ before and after.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_ctvlp.core.encoding import TextVector, TokenGrid
-from napari_ctvlp.core.geometry import voxel_of
+from napari_ctvlp.core.geometry import Affine, voxel_of
 
 Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How much every place of a scan resembles one of them to a model, without any words.
+
+    Attributes
+    ----------
+    values : ndarray, shape (i, p, l), float32
+        Cosine of tokens; NaN where the model did not look.
+    affine : ndarray, shape (4, 4)
+        Index to RAS mm.
+    point : (R, A, S) in mm
+    model : str
+        Card id.
+    """
+
+    values: Array
+    affine: Affine
+    point: tuple[float, float, float]
+    model: str
 
 
 def locality(before: Array, after: Array, pairs: int = 20000, seed: int = 0) -> float:

@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,9 +31,10 @@ VERBS = (
     "open_radiograph", "ground_radiograph",
     "open_scan", "segment", "encode", "ground", "score", "attention", "surfaces", "remeasure",
     "report", "draft", "fetch_model", "import_model", "verify_model", "align", "embed", "adopt",
+    "cut", "alike",
 )  # fmt: skip
-#: Those of :mod:`napari_ctvlp.engine.reporting`; the others are of ``engine/verbs.py``.
-REPORTS = ("report", "draft")
+#: Modules of the engine that verbs are of; the others are of ``engine/verbs.py``.
+HOMES = {"report": "reporting", "draft": "reporting", "cut": "marking", "alike": "marking"}
 
 
 class Worker:
@@ -103,8 +105,6 @@ class Worker:
         self._tokens.pop(number, None)
 
     def _run(self, message: Message, token: CancelToken) -> Value:
-        from napari_ctvlp.engine import reporting, verbs
-
         number = message["number"]
 
         def progress(share: float, stage: str) -> None:
@@ -115,7 +115,7 @@ class Worker:
         token.check()
         if message["verb"] not in VERBS:
             raise _unknown_verb(message["verb"])
-        home = reporting if message["verb"] in REPORTS else verbs
+        home = import_module(f"napari_ctvlp.engine.{HOMES.get(message['verb'], 'verbs')}")
         verb: Callable[..., Value] = getattr(home, message["verb"])
         arguments = {name: self._argument(value) for name, value in message["arguments"].items()}
         result = verb(**arguments, progress=cancellable(progress, token))

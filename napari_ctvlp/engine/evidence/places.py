@@ -1,8 +1,8 @@
-"""What a map says of places: pieces above a threshold, lines at named levels, words at a voxel."""
+"""What a map says of places: pieces above a threshold, words at a voxel, places alike."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.components import Component, components
 from napari_ctvlp.core.encoding import Encoding, TextVector
-from napari_ctvlp.core.geometry import transform
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.locality import locality, nearest_words, self_similarity
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.core.vocabulary import concepts, findings, places
 from napari_ctvlp.engine import judging
+from napari_ctvlp.engine.evidence.lines import isolines
 from napari_ctvlp.engine.export import heatmap_on_scan
 from napari_ctvlp.engine.saving import threshold_mask
 from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.io.nifti import save_on_source
 from napari_ctvlp.models.protocol import Encoder
 
+__all__ = [
+    "isolines", "locality_of", "pieces", "resembling", "save_pieces", "vocabulary", "words_at",
+]  # fmt: skip
 Array = NDArray[np.float32]
-Line = NDArray[np.float64]
-#: Lines are drawn at these shares of full scale, by name.
-LEVELS: Mapping[str, float] = {"faint": 0.25, "half": 0.5, "strong": 0.75}
 #: Tokens that the locality diagnostic looks at.
 _PLACES = 4000
 
@@ -61,37 +61,6 @@ def pieces(
 def save_pieces(path: Path, labels: NDArray[np.uint16], scan: Scan) -> None:
     """Write pieces, as measured or edited, on the scan's stored grid with its affine."""
     save_on_source(path, labels, scan)
-
-
-def isolines(
-    heat: Heatmap, axis: int, index: int, levels: Mapping[str, float] = LEVELS
-) -> dict[str, list[Line]]:
-    """Return lines of equal value in one plane of the map's own grid.
-
-    Parameters
-    ----------
-    heat : Heatmap
-    axis, index : int
-        Plane: 0 axial, 1 coronal, 2 sagittal, and which one.
-    levels : mapping of str to float
-        Share of :attr:`Heatmap.full_scale` by name.
-
-    Returns
-    -------
-    dict of str to list of ndarray, shape (n, 3)
-        RAS mm of each line's points.
-    """
-    from skimage.measure import find_contours
-
-    plane = np.take(heat.values, index, axis)
-    if min(plane.shape) < 2:
-        return {name: [] for name in levels}
-    found: dict[str, list[Line]] = {}
-    for name, share in levels.items():
-        lines = find_contours(np.nan_to_num(plane, nan=-1e3), share * heat.full_scale)
-        cells = (np.insert(line, axis, index, axis=1) for line in lines)
-        found[name] = [transform(heat.affine, line) for line in cells]
-    return found
 
 
 def resembling(encoding: Encoding, point_ras: tuple[float, float, float]) -> Array:
