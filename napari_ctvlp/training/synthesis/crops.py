@@ -89,6 +89,8 @@ SHARES = (0.7, 0.3)
 #: Chances of 0, 1, 2, 3 or 4 findings in one crop, and how often chest crops are mirrored.
 COUNTS = [0.12, 0.22, 0.28, 0.24, 0.14]
 MIRRORED = (0.35, 0.12)
+#: What often comes with a finding: lung behind a mass that shuts its bronchus.
+COMPANIONS = {"mass": ("consolidation", 0.3)}
 #: Where crops go that are not centred for a finding.
 ELSEWHERE = (
     {"lung": 0.1, "body": 0.2, "hard": 0.35, "weak": 0.5, "mined": 0.5},
@@ -209,7 +211,9 @@ def draw_findings(dice: Chance, family: int, can: Callable[[str], bool]) -> list
     """Draw the findings of one crop; the first one decides where the crop lies."""
     names = [name for name in FAMILIES[family] if can(name)]
     weights = [FAMILIES[family][name].weight for name in names]
-    return [names[dice.pick(weights)] for _ in range(dice.pick(COUNTS))]
+    drawn = [names[dice.pick(weights)] for _ in range(dice.pick(COUNTS))]
+    with_it = [COMPANIONS[name] for name in drawn if name in COMPANIONS]
+    return drawn + [name for name, share in with_it if dice.chance(share)]
 
 
 def paint(canvas: Canvas, findings: Sequence[str], dice: Chance) -> tuple[Painted, ...]:

@@ -12,22 +12,29 @@ from napari_ctvlp.training.synthesis.truth import tell
 
 
 def consolidation(canvas: Canvas, dice: Chance) -> Painted | None:
-    """Paint airspace filled to soft-tissue density, often with air bronchograms."""
+    """Paint airspace filled to soft-tissue density: lobar, patchy or with air bronchograms.
+
+    At least one of the three, since a plain round one would be a mass; vessels shine through.
+    """
     region = _region(canvas, dice, dice.uniform(20, 60), 0.35)
     if region is None:
         return None
+    lobar, patchy, tubes = (dice.chance(share) for share in (0.5, 0.5, 0.7))
     shape, lung = region
     size, traits = tuple(shape.distance.shape), []
     alpha = shape.soft(dice.uniform(0.8, 2.5)) * lung
-    if dice.chance(0.5):
+    if lobar:
         alpha = alpha * _half_space(size, dice)
         traits.append("lobar")
-    if dice.chance(0.5):
+    if patchy:
         traits.append("patchy")
         gate = dice.noise(size, dice.uniform(10, 24)) + dice.uniform(0.0, 0.9)
         alpha = alpha * torch.sigmoid(gate * 4)
     value = dice.uniform(10, 90) + texture(canvas, size, dice)
     if dice.chance(0.7):
+        vessel = canvas.mask("vessel")[shape.where]
+        value = torch.where(vessel, torch.maximum(value, canvas.hu[shape.where]), value)
+    if tubes or not traits:
         traits.append("air bronchogram")
         value = _bronchograms(value, size, dice)
     canvas.paint("consolidation", shape.where, alpha, value)

@@ -6,9 +6,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_ctvlp.training.synthesis.canvas import CODE, Blob, Canvas, Chance, Painted, blob
+from napari_ctvlp.training.synthesis.canvas import (
+    CODE,
+    FINDINGS,
+    Blob,
+    Canvas,
+    Chance,
+    Painted,
+    blob,
+)
 from napari_ctvlp.training.synthesis.grain import texture
 from napari_ctvlp.training.synthesis.truth import tell
+
+#: How often a mass lies in a consolidation that is there, as one that shuts its bronchus does.
+OBSTRUCTING = 0.6
 
 
 def nodule(canvas: Canvas, dice: Chance) -> Painted | None:
@@ -142,7 +153,10 @@ def _nodule_place(canvas: Canvas, dice: Chance) -> Tensor:
 
 
 def _mass_place(canvas: Canvas, dice: Chance) -> Tensor:
-    """In the lung, on the pleura or at the root of the lung."""
+    """In consolidated lung where there is some, in the lung, on the pleura or at its root."""
+    filled = canvas.found == FINDINGS.index("consolidation") + 1
+    if bool(filled.any()) and dice.chance(OBSTRUCTING):
+        return filled
     kind, depth = dice.pick([1.0, 1.0, 1.2]), canvas.lung_mm
     if kind == 0:
         place = depth > 6
