@@ -4,7 +4,7 @@
 
 States: empty (no CT), busy (organs are being found), failed (a file that is cut off), done (the
 sample with organs, a phrase, its heatmap and 3D). Then those of the panels about studies, by
-``pictures_studies.py``.
+``pictures_studies.py``, and those of the evaluate dock, into docs/images/evidence.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ def main() -> None:
         draw(out, Path(folder))
     docks = Path(__file__).with_name("pictures_studies.py")
     subprocess.run([sys.executable, docks, "--out", out], check=True)
+    evaluate = Path(__file__).with_name("pictures_evaluate.py")
+    subprocess.run([sys.executable, evaluate], check=True)
 
 
 def draw(out: Path, folder: Path) -> None:

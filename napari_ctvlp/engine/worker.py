@@ -31,10 +31,13 @@ VERBS = (
     "open_radiograph", "ground_radiograph",
     "open_scan", "segment", "encode", "ground", "score", "attention", "surfaces", "remeasure",
     "report", "draft", "fetch_model", "import_model", "verify_model", "align", "embed", "adopt",
-    "cut", "alike",
+    "cut", "alike", "evaluate_folder",
 )  # fmt: skip
 #: Modules of the engine that verbs are of; the others are of ``engine/verbs.py``.
-HOMES = {"report": "reporting", "draft": "reporting", "cut": "marking", "alike": "marking"}
+HOMES = {
+    "report": "reporting", "draft": "reporting", "cut": "marking", "alike": "marking",
+    "evaluate_folder": "evaluating",
+}  # fmt: skip
 
 
 class Worker:

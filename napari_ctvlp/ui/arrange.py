@@ -32,6 +32,7 @@ DOCKS = {
     "Compare": ("docks.compare", "CompareDock", "room"),
     "Report": ("docks.report", "ReportDock", "session"),
     "Cohort": ("docks.cohort", "CohortDock", "room"),
+    "Evaluate": ("docks.evaluate", "EvaluateDock", "room"),
 }
 #: What the reading room opens; 3D comes with its layout.
 TITLES = (

@@ -153,6 +153,11 @@ def cohort_dock() -> QWidget:
     return _dock("Cohort")
 
 
+def evaluate_dock() -> QWidget:
+    """Return the dock that measures a model on the user's own folder."""
+    return _dock("Evaluate")
+
+
 def report_dock() -> QWidget:
     """Return the dock that checks a report and drafts one."""
     return _dock("Report")

@@ -17,6 +17,7 @@ from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.core.vocabulary import findings
 from napari_ctvlp.engine import calibrations, verbs
 from napari_ctvlp.engine.export import heatmap_on_scan
+from napari_ctvlp.engine.jobs import part
 from napari_ctvlp.engine.saving import threshold_mask
 from napari_ctvlp.evaluation import metrics
 from napari_ctvlp.evaluation.absence.fit import fit
@@ -57,8 +58,8 @@ def run(
     """
     cases, rows, pairs = read(folder), [], []
     for number, case in enumerate(cases):
-        progress(number / len(cases), case.ct.name)
-        for row, pair in _measured(case, model, device, segmenter):
+        share = _share(progress, number, len(cases), case.ct.name)
+        for row, pair in _measured(case, model, device, segmenter, share):
             rows.append(row)
             pairs.append(pair)
     names = list(dict.fromkeys(row["finding"] for row in rows))
@@ -71,7 +72,7 @@ def run(
         "rows": rows,
     }
     progress(1.0, "done")
-    return report | _calibrated(pairs, model, folder)
+    return report | _calibrated(pairs, model, folder, len(cases))
 
 
 def auroc_by_patient(
@@ -117,11 +118,23 @@ def reliability(rows: Sequence[Mapping[str, Any]]) -> Report:
     return {"bins": bins, "ece": float(ece), "brier": float(((told - there) ** 2).mean())}
 
 
-def _measured(case: Case, model: str, device: str, segmenter: str) -> Iterator[tuple[Report, Pair]]:
-    scan = verbs.open_scan(case.ct)
-    anatomy = verbs.segment(scan, segmenter, device=device)
-    encoding = verbs.encode(scan, anatomy, model, device=device)
+def _share(progress: Progress, number: int, count: int, name: str) -> Progress:
+    """Return the progress of one case, told with its place and name."""
+
+    def report(share: float, stage: str) -> None:
+        progress((number + share) / count, f"{number + 1} of {count}, {name}: {stage}")
+
+    return report
+
+
+def _measured(
+    case: Case, model: str, device: str, segmenter: str, progress: Progress
+) -> Iterator[tuple[Report, Pair]]:
+    scan = verbs.open_scan(case.ct, progress=part(progress, 0.0, 0.05))
+    anatomy = verbs.segment(scan, segmenter, device=device, progress=part(progress, 0.05, 0.5))
+    encoding = verbs.encode(scan, anatomy, model, device=device, progress=part(progress, 0.5, 0.95))
     for name, there in case.labels.items():
+        progress(0.95, name)
         heat = verbs.ground(
             scan, findings()[name].title, anatomy=anatomy, encoding=encoding, model=model,
             device=device,
@@ -180,7 +193,7 @@ def _finding(rows: Sequence[Report]) -> Report:
     }  # fmt: skip
 
 
-def _calibrated(pairs: Sequence[Pair], model: str, folder: Path) -> Report:
+def _calibrated(pairs: Sequence[Pair], model: str, folder: Path, cts: int) -> Report:
     """Fit thresholds to the folder, where it holds enough of both kinds and two patients."""
     used = [pair for pair in pairs if pair.clues and not pair.doubt]
     kinds = [sum(pair.there == kind for pair in used) for kind in (True, False)]
@@ -192,7 +205,8 @@ def _calibrated(pairs: Sequence[Pair], model: str, folder: Path) -> Report:
         )
         return {"calibration": None, "why": why}
     digest = calibrations.weights_of(store.card(model))
-    return {"calibration": asdict(fit(used, model, digest, f"own folder {folder.name}")), "why": ""}
+    source = f"own folder {folder.name}: {cts} CTs of {patients} patients"
+    return {"calibration": asdict(fit(used, model, digest, source)), "why": ""}
 
 
 def _auroc(scores: NDArray[np.float64], there: NDArray[np.bool_]) -> float:

@@ -64,13 +64,13 @@ class ColumnPlot(QWidget):
             Place of the open scan among them.
         """
         if self._canvas is None:
-            self._canvas = _canvas()
+            self._canvas = canvas()
             self._canvas.mpl_connect("button_press_event", self._clicked)
             self._box.addWidget(self._canvas)
         self.note.setVisible(False)
         self._canvas.setVisible(True)
         ink = self.note.palette().color(self.note.foregroundRole()).name()
-        axes = _axes(self.figure, ink)
+        axes = plain_axes(self.figure, ink)
         axes.set_xlabel(_title(across[0]), color=ink, fontsize=8)
         if up is None:
             self._points = np.empty((0, 2))
@@ -90,15 +90,17 @@ class ColumnPlot(QWidget):
         self.picked.emit(int(np.nanargmin(away)))
 
 
-def _canvas() -> Any:
+def canvas() -> Any:
+    """Return an empty canvas of matplotlib as wide as a dock."""
     from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
     from matplotlib.figure import Figure
 
-    canvas: Any = FigureCanvasQTAgg
-    return canvas(Figure(figsize=(3.2, 2.2), layout="constrained"))
+    made: Any = FigureCanvasQTAgg
+    return made(Figure(figsize=(3.2, 2.2), layout="constrained"))
 
 
-def _axes(figure: Any, ink: str) -> Any:
+def plain_axes(figure: Any, ink: str) -> Any:
+    """Return empty axes on the ground of the window, ticks and lines in ``ink``."""
     figure.clear()
     figure.set_facecolor("none")
     axes = figure.add_subplot()
