@@ -14,6 +14,7 @@ from napari_ctvlp.errors import InputRefused
 
 if TYPE_CHECKING:
     from napari_ctvlp.core.anatomy import AnatomyMap
+    from napari_ctvlp.core.checks import Curves
     from napari_ctvlp.core.scan import Scan
     from napari_ctvlp.engine.evidence.probe import Probe
 
@@ -72,7 +73,7 @@ def words(
 
     probe, scan, anatomy = _start(ct, "nodule", model, device)
     encoding = verbs.encode(scan, anatomy, model, device=device)
-    found = places.words_at(probe.encoder, encoding, at, among or ())
+    found = places.words_at(probe.encoder, encoding, at, among or ()).words
     with Outputs(ct) as outputs:
         _told({"at": at, "words": dict(found)}, json_out, outputs)
     for word, score in found:
@@ -162,8 +163,8 @@ def attention(
     *,
     at: At,
     to: Annotated[bool, typer.Option("--to/--from", help="What looks there, or whither.")] = False,
-    layer: Annotated[int | None, typer.Option(help="One layer, from 0; all.")] = None,
-    head: Annotated[int | None, typer.Option(help="One head, from 0; their mean.")] = None,
+    layer: Annotated[int | None, typer.Option(help="One layer, from 0; the mean of all.")] = None,
+    head: Annotated[int | None, typer.Option(help="One head, from 0; the mean of all.")] = None,
     rollout: Annotated[bool, typer.Option(help="Rollout over all layers.")] = False,
     organ: Annotated[str, typer.Option(help="The model's organ whose window is read.")] = "",
     out: Out = None,
@@ -182,9 +183,9 @@ def attention(
             "no-such-head", f"a layer of 0 to {layers - 1} and a head of 0 to {heads - 1}.",
             f"Layer {layer}, head {head} was asked for.", "Choose others.",
         )  # fmt: skip
-    values = found.mean(layer) if head is None else found.heads[layer or 0, head]
+    values = found.map(layer, head, rollout)
     with Outputs(ct) as outputs:
-        _save(out, found.rollout if rollout else values, found.affine, outputs)
+        _save(out, values, found.affine, outputs)
         told = {"layers": layers, "heads": heads, "cell": found.cell, "direction": found.direction}
         _told(told, json_out, outputs)
     say(f"{layers} layers of {heads} heads; cell {found.cell} of {found.rollout.shape}.")
@@ -193,9 +194,9 @@ def attention(
 @evidence.command()
 def check(
     ct: Ct,
-    phrase: Words,
+    phrases: Annotated[list[str], typer.Argument(metavar="PHRASE...", help="One or several.")],
     *,
-    organ: Annotated[str, typer.Option(help="Organ the phrase is about, to erase it.")] = "",
+    organ: Annotated[str, typer.Option(help="Organ the phrases are about, to erase it.")] = "",
     other: Annotated[str, typer.Option(help="Another organ, which is erased too.")] = "",
     steps: Annotated[str, typer.Option(help="Per cent deleted and inserted.")] = "0,1,5,20,50,100",
     shuffles: Annotated[int, typer.Option(help="Times the weights are shuffled.")] = 3,
@@ -203,29 +204,46 @@ def check(
     model: Model = "mini",
     device: Device = "auto",
 ) -> None:
-    """Test a map: shuffled weights, deletion and insertion, erased organs."""
+    """Test maps: parts that sum, shuffled weights, deletion and insertion, erased organs."""
+    from dataclasses import replace
+
+    from napari_ctvlp.core.parser import parse
     from napari_ctvlp.engine.evidence import sanity
 
-    probe, scan, anatomy = _start(ct, phrase, model, device)
-    progress = terminal_progress()
-    weights = sanity.weights_matter(probe, scan, anatomy, shuffles, progress)
-    ranks = ", ".join(f"{r:+.2f}" for r in weights.correlations)
-    say(f"Rank correlation with shuffled weights: {ranks} (below 0.30 wanted)")
-    told: dict[str, Any] = {"correlations": weights.correlations}
-    curves = sanity.delete_and_insert(
-        probe, scan, anatomy, steps=[float(s) for s in steps.split(",")], progress=progress
-    )
-    say(f"Insertion beats blobs by {curves.insertion_gain:+.3f}, deletion by "
-        f"{curves.deletion_gain:+.3f} (area; above 0 wanted)")  # fmt: skip
-    told |= {**dataclasses.asdict(curves), "insertion_gain": curves.insertion_gain,
-             "deletion_gain": curves.deletion_gain}  # fmt: skip
-    if organ and other:
-        found = sanity.erase_organs(probe, scan, anatomy, organ, other)
-        say(f"Score {found.before:.3f}; without {organ} {found.without_named:.3f}, without {other} "
-            f"{found.without_other:.3f}: {'passed' if found.passed else 'FAILED'}")  # fmt: skip
-        told["erasure"] = {**dataclasses.asdict(found), "passed": found.passed}
+    probe, scan, anatomy = _start(ct, phrases[0], model, device)
+    probes = [replace(probe, phrase=parse(text)) for text in phrases]
+    progress, told = terminal_progress(), []
+    weights = sanity.weights_matter(probes, scan, anatomy, shuffles, progress)
+    erased = sanity.erase_organs(probes, scan, anatomy, organ, other, progress) if organ else ()
+    percent = [float(s) for s in steps.split(",")]
+    for number, one in enumerate(probes):
+        curves = sanity.delete_and_insert(one, scan, anatomy, steps=percent, progress=progress)
+        sums = sanity.sums_to_score(one, one.untouched(scan, anatomy))
+        told.append(_checked(one.phrase.text, weights[number].correlations, curves, sums))
+        if erased:
+            told[-1]["erasure"] = {**dataclasses.asdict(erased[number]),
+                                   "passed": erased[number].passed}  # fmt: skip
+            say(f"  {erased[number].words}")
     with Outputs(ct) as outputs:
-        _told(told, json_out, outputs)
+        _told({"model": model, "phrases": told}, json_out, outputs)
+
+
+def _checked(
+    phrase: str, ranks: tuple[float, ...], curves: Curves, sums: float | None
+) -> dict[str, Any]:
+    """Say what the checks of one phrase found, and return it."""
+    say(phrase)
+    listed = ", ".join(f"{rank:+.2f}" for rank in ranks)
+    say(f"  Rank correlation with shuffled weights: {listed} (below 0.30 wanted)")
+    say(f"  Insertion beats blobs by {curves.insertion_gain:+.3f}, deletion by "
+        f"{curves.deletion_gain:+.3f} (area; above 0 wanted)")  # fmt: skip
+    if sums is not None:
+        say(f"  Parts of the score sum to it within {sums:.1e} (1e-4 wanted)")
+    return {
+        "phrase": phrase, "correlations": ranks, **dataclasses.asdict(curves),
+        "insertion_gain": curves.insertion_gain, "deletion_gain": curves.deletion_gain,
+        "parts_off": sums,
+    }  # fmt: skip
 
 
 @evidence.command()

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from napari_ctvlp import errors
 from napari_ctvlp.core.anatomy import AnatomyMap, Organ
 from napari_ctvlp.core.checking import ReportRow, ReportTable
+from napari_ctvlp.core.checks import Curves, Erasure, Reading, WeightCheck
 from napari_ctvlp.core.components import Component, Cut
 from napari_ctvlp.core.drafting import Draft, DraftLine
 from napari_ctvlp.core.encoding import AttentionMaps, Encoding, EncodingSummary, TokenGrid
 from napari_ctvlp.core.findings import FindingRow, FindingsTable
 from napari_ctvlp.core.heatmap import Background, Gate, Heatmap, Wording
 from napari_ctvlp.core.locality import Likeness
+from napari_ctvlp.core.looking import Attention, PlaceWords, Relevance
 from napari_ctvlp.core.phrase import Phrase, Span
 from napari_ctvlp.core.radiograph import Radiograph, RadiographMap
 from napari_ctvlp.core.scan import Message, Scan, ScanMeta, Source
@@ -38,7 +40,8 @@ _ANSWERS = (Heatmap, Gate, Background, Wording, Phrase, Span, FindingsTable, Fin
 _REPORTS = (ReportTable, ReportRow, Draft, DraftLine)
 _PICTURES = (Radiograph, RadiographMap)
 _PLACES = (Cut, Component, Likeness)
-_LISTED = (*_SCANS, *_ENCODINGS, *_ANSWERS, *_REPORTS, *_PICTURES, *_PLACES)
+_EVIDENCE = (Attention, Relevance, PlaceWords, Reading, WeightCheck, Curves, Erasure)
+_LISTED = (*_SCANS, *_ENCODINGS, *_ANSWERS, *_REPORTS, *_PICTURES, *_PLACES, *_EVIDENCE)
 NOUNS = {noun.__name__: noun for noun in _LISTED}
 _ERRORS = (
     errors.CtvlpError,

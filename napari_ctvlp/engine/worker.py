@@ -32,11 +32,16 @@ VERBS = (
     "open_scan", "segment", "encode", "ground", "score", "attention", "surfaces", "remeasure",
     "report", "draft", "fetch_model", "import_model", "verify_model", "align", "embed", "adopt",
     "cut", "alike", "evaluate_folder",
+    "place_words", "phrase_words", "place_attention", "phrase_relevance", "sensitivity",
+    "check_weights", "check_voxels", "check_organs",
 )  # fmt: skip
+ASKING = "evidence.asking"
 #: Modules of the engine that verbs are of; the others are of ``engine/verbs.py``.
 HOMES = {
     "report": "reporting", "draft": "reporting", "cut": "marking", "alike": "marking",
-    "evaluate_folder": "evaluating",
+    "evaluate_folder": "evaluating", "place_words": ASKING, "phrase_words": ASKING,
+    "place_attention": ASKING, "phrase_relevance": ASKING, "sensitivity": ASKING,
+    "check_weights": ASKING, "check_voxels": ASKING, "check_organs": ASKING,
 }  # fmt: skip
 
 

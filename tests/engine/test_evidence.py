@@ -16,6 +16,7 @@ from napari_ctvlp.core.geometry import coarse_affine, ipl_affine, transform
 from napari_ctvlp.core.parser import parse
 from napari_ctvlp.core.phantom import NODULE_RAS, phantom
 from napari_ctvlp.core.scan import Scan, ScanMeta, Source
+from napari_ctvlp.engine import verbs
 from napari_ctvlp.engine.evidence import equivariance as eq
 from napari_ctvlp.engine.evidence import places
 from napari_ctvlp.engine.evidence.attention import Recorder, recording
@@ -25,12 +26,14 @@ from napari_ctvlp.engine.evidence.sanity import (
     delete_and_insert,
     erase_organs,
     erased,
+    sums_to_score,
     weights_matter,
     with_hu,
 )
 from napari_ctvlp.engine.evidence.sensitivity import sensitivity, shifted
 from napari_ctvlp.engine.evidence.wording import by_occlusion, driving_words
 from napari_ctvlp.errors import InputRefused, ModelRefused
+from napari_ctvlp.models.encoders.attending import plain
 from napari_ctvlp.models.protocol import ModelCard, silent
 
 SHAPE = (24, 32, 40)
@@ -107,11 +110,12 @@ def test_a_map_that_is_the_same_everywhere_beats_no_blob(probe, scan, anatomy):
 
 
 def test_erasing_the_organ_drops_the_score_and_another_leaves_it(probe, scan, anatomy):
-    found = erase_organs(probe, scan, anatomy, "heart", "lung_right")
+    (found,) = erase_organs([probe], scan, anatomy, "heart", "lung_right")
     assert found.passed
-    assert not erase_organs(probe, scan, anatomy, "lung_right", "heart").passed
+    assert found.words.endswith("passed")
+    assert not erase_organs([probe], scan, anatomy, "lung_right", "heart")[0].passed
     with pytest.raises(InputRefused, match="no liver"):
-        erase_organs(probe, scan, anatomy, "liver", "heart")
+        erase_organs([probe], scan, anatomy, "liver", "heart")
 
 
 def test_an_erased_organ_looks_like_its_surroundings(scan, anatomy):
@@ -124,7 +128,7 @@ def test_an_erased_organ_looks_like_its_surroundings(scan, anatomy):
 def test_shuffled_weights_change_the_map_and_not_the_encoder(scan, anatomy):
     probe = Probe(Toy(wide=True), parse("something dense"))
     before = probe.raw(scan, anatomy)[0]
-    found = weights_matter(probe, scan, anatomy, shuffles=2)
+    (found,) = weights_matter([probe], scan, anatomy, shuffles=2)
     assert len(found.correlations) == 2
     assert not np.array_equal(found.random, found.true)
     np.testing.assert_array_equal(probe.raw(scan, anatomy)[0], before)
@@ -169,19 +173,47 @@ def test_a_mirrored_anatomy_changes_sides(scan, anatomy):
 
 def test_the_recorder_sees_the_weights_that_were_used():
     q, k, v = (torch.randn(1, 2, 5, 4) for _ in range(3))
-    one, column = Recorder(3, 5), Recorder(3, 5, to=True)
-    with recording(one):
+    recorder = Recorder(plain((5,)))
+    with recording(recorder):
         mixed = nn.functional.scaled_dot_product_attention(q, k, v)
-    with recording(column):
-        nn.functional.scaled_dot_product_attention(q, k, v)
         nn.functional.scaled_dot_product_attention(q[:, :, :2], k[:, :, :2], v[:, :, :2])
-    row = torch.from_numpy(one.layers[0])
+    assert len(recorder.layers) == 1
+    row = torch.from_numpy(recorder.heads(3, 5)[0])
     np.testing.assert_allclose(row.sum(1), 1, rtol=1e-5)
     np.testing.assert_allclose(row[:, None] @ v[0], mixed[0, :, 3:4], rtol=1e-4, atol=1e-5)
-    assert len(column.layers) == 1
-    assert column.layers[0][0, 3] == pytest.approx(one.layers[0][0, 3])
-    assert one.rollout.sum() == pytest.approx(1, rel=1e-5)
-    assert one.rollout[3] > 0.5
+    for cell in range(5):
+        column = recorder.heads(cell, 5, to=True)[0]
+        for other in range(5):
+            np.testing.assert_allclose(
+                column[:, other], recorder.heads(other, 5)[0, :, cell], rtol=1e-4
+            )
+
+
+def test_attention_in_slabs_and_columns_is_put_where_it_belongs():
+    """Two slabs of three cells, then three columns of two; a bias; rollout by hand."""
+    slabs = np.arange(6).reshape(2, 3)
+    recorder = Recorder((slabs, slabs.T))
+    spatial, column = torch.randn(2, 1, 3, 4), torch.randn(3, 1, 2, 4)
+    bias = torch.randn(1, 3, 3)
+    with recording(recorder):
+        nn.functional.scaled_dot_product_attention(
+            spatial, spatial, spatial, attn_mask=bias, scale=2.0
+        )
+        nn.functional.scaled_dot_product_attention(column, column, column)
+    inner = torch.softmax(2 * spatial @ spatial.transpose(-1, -2) + bias, -1)[:, 0]
+    along = torch.softmax(column @ column.transpose(-1, -2) / 2, -1)[:, 0]
+    first, second = torch.zeros(6, 6), torch.zeros(6, 6)
+    for b in range(2):
+        first[np.ix_(slabs[b], slabs[b])] = inner[b]
+    for b in range(3):
+        second[np.ix_(slabs.T[b], slabs.T[b])] = along[b]
+    whole = (0.5 * second + 0.5 * torch.eye(6)) @ (0.5 * first + 0.5 * torch.eye(6))
+    for cell in range(6):
+        one, two = recorder.heads(cell, 6)
+        np.testing.assert_allclose(one[0], first[cell], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(two[0], second[cell], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(recorder.rollout(cell, 6), whole[cell], atol=1e-5)
+        np.testing.assert_allclose(recorder.rollout(cell, 6, to=True), whole[:, cell], atol=1e-5)
 
 
 def test_words_are_weighed_by_leaving_them_out():
@@ -231,11 +263,27 @@ def test_the_embedded_model_stored_in_other_orientations(around_nodule):
 
 def test_shuffled_weights_of_the_embedded_model(around_nodule):
     probe = Probe.of("nodule")
-    found = weights_matter(probe, *around_nodule, shuffles=1)
+    (found,) = weights_matter([probe], *around_nodule, shuffles=1)
     assert np.isfinite(found.correlations).all()
     assert found.true.shape == found.random.shape
     table = probe.encoder.tower.table
     assert torch.equal(randomised(probe.encoder, 0).tower.table, table)
+
+
+def test_only_the_real_weights_keep_what_they_encode(around_nodule, tmp_path, monkeypatch):
+    monkeypatch.setenv("CTVLP_CACHE", str(tmp_path))
+    probe = Probe.of("nodule")
+    shuffled = replace(probe, encoder=randomised(probe.encoder, 0))
+    other = shuffled.untouched(*around_nodule)
+    assert not list(tmp_path.iterdir()), "shuffled weights keep nothing"
+    real = probe.untouched(*around_nodule)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert real.digest != other.digest
+    assert probe.untouched(*around_nodule) is real
+    assert verbs.encode(*around_nodule) is real, "the kept encoding is everybody's"
+    assert sums_to_score(probe, real) < 1e-4
+    wrong = replace(real, attention={k: 0.9 * v**2 for k, v in real.attention.items()})
+    assert sums_to_score(probe, wrong) > 1e-4
 
 
 def test_the_answer_tells_its_wordings_and_clues(around_nodule):
@@ -265,7 +313,7 @@ def test_pieces_and_lines_lie_where_the_map_is_high(probe, scan, anatomy, tmp_pa
 def test_words_and_locality_of_the_embedded_model(around_nodule):
     probe = Probe.of("nodule")
     encoding = probe.encoder.encode(*around_nodule)
-    found = places.words_at(probe.encoder, encoding, NODULE_RAS, n=5)
+    found = places.words_at(probe.encoder, encoding, NODULE_RAS, n=5).words
     assert len(found) == 5
     assert [score for _, score in found] == sorted((s for _, s in found), reverse=True)
     assert {"nodule", "pleural effusion", "liver"} <= set(places.vocabulary(probe.encoder))

@@ -1,123 +1,195 @@
-"""Attention of transformer encoders: by layer and head, their mean, and rollout.
+"""Attention between places of transformer encoders: by layer and head, their mean, and rollout.
 
 Encoders mix tokens with ``scaled_dot_product_attention``, which keeps no weights; while a
-:class:`Recorder` listens, the weights are worked out beside it and only what was asked for is
-kept. Rollout after Abnar and Zuidema (2020): the residual counts as half of each layer.
+:class:`Recorder` listens, queries and keys are kept, and the weights of any place are worked out
+from them afterwards. Rollout after Abnar and Zuidema (2020): the residual counts as half of each
+layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_ctvlp.core.anatomy import AnatomyMap
-from napari_ctvlp.core.geometry import Affine, coarse_affine, to_ipl, voxel_of
+from napari_ctvlp.core.geometry import to_ipl, voxel_of
+from napari_ctvlp.core.looking import Attention
 from napari_ctvlp.core.scan import Scan
-from napari_ctvlp.errors import InputRefused, ModelRefused
+from napari_ctvlp.errors import ModelRefused
+from napari_ctvlp.models.encoders.attending import Cells, Frame, Point
 from napari_ctvlp.models.protocol import Encoder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Array = NDArray[np.float32]
-Point = tuple[float, float, float]
+#: Mean weights of all layers are kept for the rollout up to this size.
+MEANS_BYTES = 400_000_000
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One pass of an image tower over one window.
-
-    Attributes
-    ----------
-    run : callable
-        Runs the pass.
-    grid : tuple of int
-        Tokens along the window's axes, in their order.
-    affine : ndarray, shape (4, 4)
-        Token index to RAS mm.
-    """
-
-    run: Callable[[], object]
-    grid: tuple[int, ...]
-    affine: Affine
-
-
-@dataclass(frozen=True)
-class Attention:
-    """Attention from or to one place.
+@dataclass
+class Layer:
+    """Queries and keys of one layer, and where their tokens lie.
 
     Attributes
     ----------
-    heads : ndarray, shape (layers, heads, i, p, l), float32
-        From the place each map sums to 1.
-    rollout : ndarray, shape (i, p, l), float32
-        Over all layers, sums to 1 from the place.
-    affine : ndarray, shape (4, 4)
-        Cell to RAS mm, IPL.
-    cell : tuple of int
-        The place's own cell.
-    direction : {"from", "to"}
+    queries, keys : Tensor, shape (batch, heads, tokens, width), float32
+        Queries already scaled.
+    bias : Tensor, broadcastable to (batch, heads, tokens, tokens), or None
+    cells : Tensor, shape (batch, tokens), int64
+        Flat cell of each token, -1 without a place.
     """
 
-    heads: Array
-    rollout: Array
-    affine: Affine
-    cell: tuple[int, int, int]
-    direction: str
+    queries: Tensor
+    keys: Tensor
+    bias: Tensor | None
+    cells: Tensor
+    _sums: Tensor | None = None
+    _means: Tensor | None = None
 
-    def mean(self, layer: int | None = None) -> Array:
-        """Return the mean over heads of one layer, or of all."""
-        chosen = self.heads if layer is None else self.heads[layer : layer + 1]
-        return np.asarray(chosen.mean(axis=(0, 1)), np.float32)
-
-
-class Recorder:
-    """Keeps one row or column of every layer's attention, and the rollout.
-
-    Parameters
-    ----------
-    token : int
-        The place's token.
-    count : int
-        Tokens of the image; calls with another number are no image attention.
-    to : bool
-        Keep columns (what looks at the place) instead of rows (where the place looks).
-    """
-
-    def __init__(self, token: int, count: int, to: bool = False) -> None:
-        self.token, self.count, self.to = token, count, to
-        self.layers: list[Array] = []
-        self._rollout: Tensor | None = None
-
-    def see(self, q: Tensor, k: Tensor) -> None:
-        """Take queries and keys (1, heads, tokens, width) of one layer."""
+    def rows(self, cell: int, count: int, to: bool) -> Array:
+        """Return what a cell's token gives each cell, or gets from it, shape (heads, count)."""
         import torch
 
-        if q.shape[0] != 1 or q.shape[-2] != self.count or k.shape[-2] != self.count:
-            return
-        logits = q[0].float() @ k[0].float().transpose(-1, -2) / q.shape[-1] ** 0.5
-        weights = torch.softmax(logits, -1)
-        kept = weights[:, :, self.token] if self.to else weights[:, self.token]
-        self.layers.append(kept.cpu().numpy())
-        mixed = 0.5 * weights.mean(0) + 0.5 * torch.eye(self.count, device=weights.device)
-        self._rollout = mixed if self._rollout is None else mixed @ self._rollout
+        (batch, token), *_ = torch.nonzero(self.cells == cell).tolist()
+        one, every = (self.keys, self.queries) if to else (self.queries, self.keys)
+        logits = (every[batch] @ one[batch, :, token, :, None])[..., 0]
+        if self.bias is not None:
+            logits = logits + (
+                self._bias(batch)[:, :, token] if to else self._bias(batch)[:, token]
+            )
+        weights = torch.exp(logits - self.sums[batch]) if to else torch.softmax(logits, -1)
+        out = torch.zeros(weights.shape[0], count + 1)
+        out[:, self.cells[batch]] = weights.cpu()
+        return np.asarray(out[:, :count].numpy(), np.float32)
+
+    def roll(self, share: Tensor, to: bool, keep: bool) -> Tensor:
+        """Pass a share of each cell (count + 1,) through this layer, backward or forward."""
+        import torch
+
+        own = share[self.cells]
+        out = torch.zeros_like(share)
+        for batch in range(len(own)):
+            mean = self._mean(batch, keep)
+            mixed = mean @ own[batch] if to else own[batch] @ mean
+            out[self.cells[batch]] += 0.5 * mixed + 0.5 * own[batch]
+        return out
 
     @property
-    def rollout(self) -> Array:
-        """The place's row or column of the product of all layers, shape (tokens,)."""
-        whole = self._rollout
-        if whole is None:
+    def sums(self) -> Tensor:
+        """Logarithm of each query's sum, shape (batch, heads, tokens)."""
+        import torch
+
+        if self._sums is None:
+            batches, heads = self.queries.shape[:2]
+            flat = [
+                torch.logsumexp(self._logits(batch, head), -1)
+                for batch in range(batches)
+                for head in range(heads)
+            ]
+            self._sums = torch.stack(flat).unflatten(0, (batches, heads))
+        return self._sums
+
+    def size(self) -> int:
+        """Return the bytes of this layer's mean weights."""
+        return 4 * self.cells.shape[0] * self.cells.shape[1] ** 2
+
+    def _mean(self, batch: int, keep: bool) -> Tensor:
+        import torch
+
+        if not keep:
+            return self._fresh_mean(batch)
+        if self._means is None:
+            self._means = torch.stack([self._fresh_mean(b) for b in range(len(self.cells))])
+        return self._means[batch]
+
+    def _fresh_mean(self, batch: int) -> Tensor:
+        """Return one batch's weights, mean over heads, head by head to spare memory."""
+        import torch
+
+        total = torch.zeros(self.cells.shape[1], self.cells.shape[1])
+        heads = self.queries.shape[1]
+        for head in range(heads):
+            total += torch.softmax(self._logits(batch, head), -1).cpu() / heads
+        return total
+
+    def _logits(self, batch: int, head: int) -> Tensor:
+        """Return logits of one head, shape (tokens, tokens)."""
+        logits = self.queries[batch, head] @ self.keys[batch, head].T
+        return logits if self.bias is None else logits + self._bias(batch)[head]
+
+    def _bias(self, batch: int) -> Tensor:
+        bias = self.bias
+        assert bias is not None  # noqa: S101 - callers have looked
+        shape = (*self.queries.shape[:3], self.keys.shape[2])
+        return bias.float().expand(shape)[batch]
+
+
+@dataclass
+class Recorder:
+    """Keeps queries and keys of every attention between places.
+
+    Attributes
+    ----------
+    layouts : tuple of ndarray, shape (batch, tokens), int64
+        Ways tokens are laid out; attention of any other shape is left out.
+    layers : list of Layer
+        In the order they ran.
+    """
+
+    layouts: tuple[Cells, ...]
+    layers: list[Layer] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """Cells, counted up to the last one that has a token."""
+        return 1 + max(int(layout.max()) for layout in self.layouts)
+
+    def see(
+        self, q: Tensor, k: Tensor, bias: Tensor | None = None, scale: float | None = None
+    ) -> None:
+        """Take queries and keys (batch, heads, tokens, width) of one layer."""
+        import torch
+
+        shape = (q.shape[0], q.shape[-2])
+        fits = [cells for cells in self.layouts if cells.shape == shape]
+        if not fits or k.shape[-2] != q.shape[-2] or q.ndim != 4:
+            return
+        factor = q.shape[-1] ** -0.5 if scale is None else scale
+        cells = torch.from_numpy(fits[0])
+        self.layers.append(Layer(q.float() * factor, k.float(), bias, cells))
+
+    def heads(self, cell: int, count: int, to: bool = False) -> Array:
+        """Return every head's map, shape (layers, heads, count).
+
+        Raises
+        ------
+        ModelRefused
+            If nothing attended.
+        """
+        if not self.layers:
             raise ModelRefused(
                 "no-attention", "an encoder whose image tokens attend to one another.",
                 "None of its layers did.", "Look at the relevance of this model instead.",
             )  # fmt: skip
-        part = whole[:, self.token] if self.to else whole[self.token]
-        return np.asarray(part.cpu().numpy(), np.float32)
+        return np.stack([layer.rows(cell, count, to) for layer in self.layers])
+
+    def rollout(self, cell: int, count: int, to: bool = False) -> Array:
+        """Return the cell's row (or column) of the product of all layers, shape (count,)."""
+        import torch
+
+        keep = sum(layer.size() for layer in self.layers) <= MEANS_BYTES
+        share = torch.zeros(count + 1)
+        share[cell] = 1
+        for layer in self.layers if to else reversed(self.layers):
+            share = layer.roll(share, to, keep)
+        return np.asarray(share[:count].numpy(), np.float32)
 
 
 @contextmanager
@@ -125,17 +197,18 @@ def recording(recorder: Recorder) -> Iterator[None]:
     """Let a recorder see every attention of torch while inside; what is computed stays the same."""
     from torch.nn import functional
 
-    plain = functional.scaled_dot_product_attention
+    known = functional.scaled_dot_product_attention
 
-    def watched(q: Tensor, k: Tensor, *rest: Any, **more: Any) -> Tensor:
-        recorder.see(q, k)
-        return plain(q, k, *rest, **more)
+    def watched(q: Tensor, k: Tensor, v: Tensor, *rest: Any, **more: Any) -> Tensor:
+        bias = more.get("attn_mask", rest[0] if rest else None)
+        recorder.see(q, k, bias, more.get("scale"))
+        return known(q, k, v, *rest, **more)
 
     functional.scaled_dot_product_attention = watched  # type: ignore[assignment]
     try:
         yield
     finally:
-        functional.scaled_dot_product_attention = plain
+        functional.scaled_dot_product_attention = known
 
 
 def attend(
@@ -148,6 +221,8 @@ def attend(
     organ: str = "",
 ) -> Attention:
     """Return where the token at a place looks, or what looks at it.
+
+    The pass over a window is run once and kept until another window, scan or model is asked for.
 
     Parameters
     ----------
@@ -166,48 +241,44 @@ def attend(
     InputRefused
         If the place is not in the window.
     """
-    frame = frame_of(encoder, scan, anatomy, organ)
-    cell = np.rint(voxel_of(frame.affine, point)).astype(int)
-    if (cell < 0).any() or (cell >= frame.grid).any():
-        raise InputRefused(
-            "outside-window", "a place inside the window the model looked at.",
-            f"{point} is outside.", "Choose another place, or another organ's window.",
+    if not hasattr(encoder, "attention_frame"):
+        raise ModelRefused(
+            "no-attention", "an encoder whose tokens attend to one another: fVLM, COLIPRI, "
+            "CT-CLIP, ViSD-Boost.", f"{encoder.card.id} is not one.",
+            "Look at its organ queries or its relevance.",
         )  # fmt: skip
-    count = int(np.prod(frame.grid))
-    recorder = Recorder(int(np.ravel_multi_index(tuple(cell), frame.grid)), count, to)
+    frame, recorder = _recorded(encoder, scan, anatomy, point, organ)
+    flat, count = frame.cell(point), int(np.prod(frame.shape))
+    heads = recorder.heads(flat, count, to)
+    rollout, affine = to_ipl(recorder.rollout(flat, count, to).reshape(frame.shape), frame.affine)
+    maps = [
+        [to_ipl(head.reshape(frame.shape), frame.affine)[0] for head in layer] for layer in heads
+    ]
+    i, p, l = np.rint(voxel_of(affine, point)).astype(int).tolist()  # noqa: E741
+    return Attention(
+        np.array(maps), rollout, affine, (i, p, l), "to" if to else "from", encoder.card.id,
+        frame.organ,
+    )  # fmt: skip
+
+
+#: The last window that was looked at: its queries and keys, and what they belong to.
+_LAST: dict[str, Any] = {}
+
+
+def _recorded(
+    encoder: Any, scan: Scan, anatomy: AnatomyMap, point: Point, organ: str
+) -> tuple[Frame, Recorder]:
+    """Return a window that holds a place, run at most once."""
+    key = f"{scan.digest} {anatomy.content} {organ}"
+    if _LAST.get("key") == key and _LAST["encoder"]() is encoder:
+        frame: Frame = _LAST["frame"]
+        if organ or frame.holds(point):
+            return frame, _LAST["recorder"]
+    frame = encoder.attention_frame(scan, anatomy, point, organ)
+    frame.cell(point)
+    _LAST.clear()
+    recorder = Recorder(frame.layouts)
     with recording(recorder):
         frame.run()
-    rollout, affine = to_ipl(recorder.rollout.reshape(frame.grid), frame.affine)
-    heads = np.stack([
-        [to_ipl(head.reshape(frame.grid), frame.affine)[0] for head in layer]
-        for layer in recorder.layers
-    ])  # fmt: skip
-    own = np.rint(voxel_of(affine, point)).astype(int).tolist()
-    return Attention(heads, rollout, affine, tuple(own), "to" if to else "from")
-
-
-def frame_of(encoder: Any, scan: Scan, anatomy: AnatomyMap, organ: str = "") -> Frame:
-    """Return the pass of an encoder whose attention can be read: fVLM's windows so far."""
-    from napari_ctvlp.models.encoders import fvlm
-    from napari_ctvlp.models.encoders import fvlm_prepare as prepare
-    from napari_ctvlp.models.encoders.cells import moved
-
-    if not isinstance(encoder, fvlm.Fvlm):
-        raise ModelRefused(
-            "no-attention", "an encoder whose attention between places can be read: fVLM.",
-            f"{encoder.card.id} is not one.",
-            "Look at its organ queries ('attention') or its relevance.",
-        )  # fmt: skip
-    ready = fvlm.prepared(scan, anatomy, list(encoder.organs.values()))
-    windows = encoder._windows(ready)
-    if not windows or (organ and organ not in windows):
-        raise InputRefused(
-            "organ-missing", "an organ of the model that is in this scan.",
-            f"{organ or 'None'} of {', '.join(encoder.organs)} is.", "Choose another organ.",
-        )  # fmt: skip
-    _, window = windows[organ or next(iter(windows))][0]
-    patch = encoder.network.sizes.patch
-    grid = tuple(n // p for n, p in zip(window.padded, patch, strict=True))
-    affine = coarse_affine(moved(ready.affine, window.start), np.array(patch))
-    image = prepare.cut(ready.image, window)
-    return Frame(lambda: encoder._levels(image, lambda: None), grid, affine)
+    _LAST.update(key=key, encoder=weakref.ref(encoder), frame=frame, recorder=recorder)
+    return frame, recorder

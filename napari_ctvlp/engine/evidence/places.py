@@ -13,7 +13,8 @@ from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.components import Component, components
 from napari_ctvlp.core.encoding import Encoding, TextVector
 from napari_ctvlp.core.heatmap import Heatmap
-from napari_ctvlp.core.locality import locality, nearest_words, self_similarity
+from napari_ctvlp.core.locality import cell_of, locality, nearest_words, self_similarity
+from napari_ctvlp.core.looking import PlaceWords
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.core.vocabulary import concepts, findings, places
 from napari_ctvlp.engine import judging
@@ -74,11 +75,18 @@ def words_at(
     point_ras: tuple[float, float, float],
     words: Sequence[str] = (),
     n: int = 8,
-) -> tuple[tuple[str, float], ...]:
-    """Return the words that a place resembles most; the model's own concepts by default."""
+) -> PlaceWords:
+    """Return the words that a place resembles most; the model's own concepts by default.
+
+    Read on the first grid that holds the place, on one whose cells stand for themselves (logit,
+    cosine) rather than on parts of a score.
+    """
     texts = tuple(words) or vocabulary(encoder)
     vectors: dict[str, TextVector] = dict(zip(texts, judging.embedded(encoder, texts), strict=True))
-    return nearest_words(encoding.grids[0], point_ras, vectors, n)
+    grids = sorted(encoding.grids, key=lambda grid: grid.kind == "split")
+    grid = next((one for one in grids if cell_of(one, point_ras) is not None), grids[0])
+    found = nearest_words(grid, point_ras, vectors, n)
+    return PlaceWords(point_ras, found, grid.kind, grid.organ)
 
 
 def vocabulary(encoder: Encoder) -> tuple[str, ...]:

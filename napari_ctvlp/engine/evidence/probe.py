@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from napari_ctvlp.core import grounding
 from napari_ctvlp.core.anatomy import AnatomyMap
-from napari_ctvlp.core.encoding import TokenGrid
+from napari_ctvlp.core.encoding import Encoding, TokenGrid
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.parser import parse
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.routing import route
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.engine import compute, judging
-from napari_ctvlp.engine.loaded import encoder, loading
+from napari_ctvlp.engine.loaded import encoder, encoding_key, kept, loading
 from napari_ctvlp.models import store
-from napari_ctvlp.models.protocol import Encoder
+from napari_ctvlp.models.protocol import Compute, Encoder, Progress, silent
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,35 +40,68 @@ class Probe:
     phrase : Phrase
     kind : str
         Kind of map; ``""`` for the card's default.
+    loaded : tuple of (Encoder, Compute), optional
+        What the weights' own files gave. Only this very object may keep what it encodes: a copy
+        with shuffled weights is another one.
     """
 
     encoder: Encoder
     phrase: Phrase
     kind: str = ""
+    loaded: tuple[Encoder, Compute] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, phrase: str, model: str = "mini", device: str = "auto", kind: str = "") -> Probe:
         """Load a model and parse a phrase."""
+        chosen = compute.choose(device, store.card(model))
         with loading:
-            loaded = encoder(model, compute.choose(device, store.card(model)))
-        return cls(loaded, parse(phrase), kind)
+            real = encoder(model, chosen)
+        return cls(real, parse(phrase), kind, (real, chosen))
 
-    def heat(self, scan: Scan, anatomy: AnatomyMap) -> Heatmap:
-        """Encode a scan, ground the phrase, judge it."""
+    def untouched(self, scan: Scan, anatomy: AnatomyMap, progress: Progress = silent) -> Encoding:
+        """Return the kept encoding of a scan as it was opened, else encode and keep it.
+
+        An encoder that is not the loaded one (shuffled, or of one's own) encodes and keeps
+        nothing. Scans that were changed for a check are not worth keeping: see :meth:`heat`.
+        """
+
+        def run() -> Encoding:
+            return self.encoder.encode(scan, anatomy, progress=progress)
+
+        if self.loaded is None or self.encoder is not self.loaded[0]:
+            return run()
+        key = encoding_key(self.encoder.card, self.loaded[1], scan, anatomy)
+        return kept(key, run, progress)
+
+    def heat(self, scan: Scan, anatomy: AnatomyMap, progress: Progress = silent) -> Heatmap:
+        """Encode a scan, ground the phrase, judge it; nothing is kept."""
+        return self.heat_of(self.encoder.encode(scan, anatomy, progress=progress), anatomy)
+
+    def heat_of(self, encoding: Encoding, anatomy: AnatomyMap) -> Heatmap:
+        """Ground the phrase on an encoding and judge it."""
         with loading:
             neutral = judging.embedded(self.encoder, self.encoder.card.settings.get("neutral", ()))
             return judging.answer(
-                self.encoder, self.encoder.encode(scan, anatomy), self.phrase, anatomy,
-                neutral=neutral, rivals=judging.rivals(self.encoder), kind=self.kind,
+                self.encoder, encoding, self.phrase, anatomy, neutral=neutral,
+                rivals=judging.rivals(self.encoder), kind=self.kind,
             )  # fmt: skip
 
     def raw(self, scan: Scan, anatomy: AnatomyMap) -> tuple[Array, TokenGrid]:
         """Return the raw similarity, neither smoothed nor gated, with its grid."""
+        return self.raw_of(self.encoder.encode(scan, anatomy))
+
+    def raw_of(self, encoding: Encoding) -> tuple[Array, TokenGrid]:
+        """Return the raw similarity of an encoding, with its grid."""
         with loading:
-            encoding = self.encoder.encode(scan, anatomy)
             vector = judging.worded(self.encoder, self.phrase.query).mean
         grid = route(encoding, self.phrase, self.encoder.card.settings, self.kind).grid
         return grounding.similarity(grid, vector), grid
+
+
+def step(progress: Progress, number: float, count: int, stage: str) -> Progress:
+    """Return the progress of one of ``count`` steps under one name; tells it has begun."""
+    progress(number / count, stage)
+    return lambda share, _: progress(min(1.0, (number + share) / count), stage)
 
 
 def score(heat: Heatmap) -> float:

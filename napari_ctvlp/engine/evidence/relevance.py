@@ -6,7 +6,6 @@ the phrase's score, rectified. And the gradient of the score by the HU of each v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.geometry import Affine, coarse_affine
+from napari_ctvlp.core.looking import Relevance
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.engine import judging
 from napari_ctvlp.engine.evidence.probe import TOP, Probe
@@ -27,30 +27,6 @@ if TYPE_CHECKING:
 
 #: Levels of mini's tower by name: module and edge of a cell in 2 mm voxels.
 LEVELS = {"4mm": ("fine_out", 2), "8mm": ("middle_out", 4), "16mm": ("coarse", 8)}
-
-
-@dataclass(frozen=True)
-class Relevance:
-    """Where a score comes from, by gradients.
-
-    Attributes
-    ----------
-    values : ndarray, shape (i, p, l), float32
-        Grad-CAM, not negative; relative to its own maximum only.
-    affine : ndarray, shape (4, 4)
-        Index to RAS mm.
-    level : str
-        Which cells of the network.
-    score : float
-        Mean logit of the highest searched cells, what was differentiated.
-    words : str
-    """
-
-    values: NDArray[np.float32]
-    affine: Affine
-    level: str
-    score: float
-    words: str
 
 
 def relevance(
@@ -86,7 +62,8 @@ def _grad_cam(
     from napari_ctvlp.models.encoders.mini_grid import inputs_of
 
     hu, place, fine, _ = inputs_of(scan, anatomy)
-    searched = torch.from_numpy(np.array(probe.heat(scan, anatomy).allowed))
+    heat = probe.heat_of(probe.untouched(scan, anatomy), anatomy)
+    searched = torch.from_numpy(np.array(heat.allowed))
     kept: list[Tensor] = []
     module = encoder.tower.get_submodule(name)
     last = module[-1] if name == "coarse" else module  # type: ignore[index]

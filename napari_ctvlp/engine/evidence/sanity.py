@@ -1,13 +1,14 @@
 """Does a map depend on what it should: the weights, the voxels it marks, the organ it names.
 
-Definitions in docs/decisions/0510-evidence.md; after Adebayo et al. (2018), Petsiuk et al. (2018)
-and Arun et al. (2021).
+Definitions in docs/decisions/0510-what-an-answer-rests-on.md; after Adebayo et al. (2018), Petsiuk
+et al. (2018) and Arun et al. (2021).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,14 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 
 from napari_ctvlp.core.anatomy import AnatomyMap
+from napari_ctvlp.core.checks import Curves, Erasure, WeightCheck
+from napari_ctvlp.core.encoding import Encoding
 from napari_ctvlp.core.geometry import resample, spacing
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.scan import Scan
-from napari_ctvlp.engine.evidence.probe import Probe, randomised, score
+from napari_ctvlp.engine import judging
+from napari_ctvlp.engine.evidence.probe import Probe, randomised, score, step
+from napari_ctvlp.engine.loaded import loading
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.models.protocol import Progress, silent
 
@@ -28,99 +33,53 @@ Mask = NDArray[np.bool_]
 STEPS = (0, 1, 2, 5, 10, 20, 30, 50, 75, 100)
 #: Blur of the neutral volume, and width of the control's blobs, in mm.
 BLUR_MM, BLOB_MM = 8.0, 8.0
-#: A score that moves less than this stays; the shell around an organ it is filled from, in mm.
-STAYS, SHELL_MM = 0.05, (3.0, 15.0)
-
-
-@dataclass(frozen=True)
-class WeightCheck:
-    """A map beside maps of shuffled weights.
-
-    Attributes
-    ----------
-    true, random : ndarray, shape (i, p, l)
-        Raw similarity; the first shuffle's.
-    affine : ndarray, shape (4, 4)
-    correlations : tuple of float
-        Spearman correlation of each shuffle with the true map, over what the model looked at.
-    """
-
-    true: Array
-    random: Array
-    affine: NDArray[np.float64]
-    correlations: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Curves:
-    """Scores while voxels are deleted or inserted, in the map's order and in that of blobs.
-
-    Attributes
-    ----------
-    steps : tuple of float
-        Per cent of the searched voxels.
-    deletion, insertion : tuple of float
-    blob_deletion, blob_insertion : tuple of float
-        Controls: smoothed noise instead of the map.
-    """
-
-    steps: tuple[float, ...]
-    deletion: tuple[float, ...]
-    insertion: tuple[float, ...]
-    blob_deletion: tuple[float, ...]
-    blob_insertion: tuple[float, ...]
-
-    @property
-    def insertion_gain(self) -> float:
-        """Area under insertion less that of the control; above 0 the map beats blobs."""
-        return self._area(self.insertion) - self._area(self.blob_insertion)
-
-    @property
-    def deletion_gain(self) -> float:
-        """Area under the control's deletion less the map's; above 0 the map beats blobs."""
-        return self._area(self.blob_deletion) - self._area(self.deletion)
-
-    def _area(self, values: Sequence[float]) -> float:
-        return float(np.trapezoid(values, np.asarray(self.steps) / 100))
-
-
-@dataclass(frozen=True)
-class Erasure:
-    """Scores before and after organs were painted over.
-
-    Attributes
-    ----------
-    named, other : str
-        Organ of the phrase, and another one.
-    before, without_named, without_other : float
-    """
-
-    named: str
-    other: str
-    before: float
-    without_named: float
-    without_other: float
-
-    @property
-    def passed(self) -> bool:
-        """The score drops without the named organ and stays without the other."""
-        drop = self.before - self.without_named
-        return drop > STAYS and abs(self.before - self.without_other) < STAYS
+#: The shell around an organ that it is filled from, in mm.
+SHELL_MM = (3.0, 15.0)
 
 
 def weights_matter(
-    probe: Probe, scan: Scan, anatomy: AnatomyMap, shuffles: int = 3, progress: Progress = silent
-) -> WeightCheck:
-    """Compare a map with those of shuffled weights; below .3 the weights decide it."""
-    true, grid = probe.raw(scan, anatomy)
-    found, first = [], None
+    probes: Sequence[Probe],
+    scan: Scan,
+    anatomy: AnatomyMap,
+    shuffles: int = 3,
+    progress: Progress = silent,
+) -> tuple[WeightCheck, ...]:
+    """Compare maps with those of shuffled weights; below .3 the weights decide them.
+
+    Parameters
+    ----------
+    probes : sequence of Probe
+        Phrases of one encoder, which is shuffled once for all of them.
+    scan : Scan
+    anatomy : AnatomyMap
+    shuffles : int
+        Each costs an encoding.
+    progress : callable
+
+    Returns
+    -------
+    tuple of WeightCheck
+        One per phrase.
+    """
+    encoding = probes[0].untouched(scan, anatomy, step(progress, 0, shuffles + 1, "encoding"))
+    true = [probe.raw_of(encoding) for probe in probes]
+    rows: list[list[float]] = [[] for _ in probes]
+    firsts = [values for values, _ in true]
     for seed in range(shuffles):
-        progress((seed + 1) / (shuffles + 1), "shuffled weights")
-        values, _ = replace(probe, encoder=randomised(probe.encoder, seed)).raw(scan, anatomy)
-        first = values if first is None else first
-        both = np.isfinite(true) & np.isfinite(values)
-        found.append(float(stats.spearmanr(true[both], values[both]).statistic))
-    return WeightCheck(true, true if first is None else first, grid.affine, tuple(found))
+        stage = f"shuffled weights, {seed + 1} of {shuffles}"
+        told = step(progress, seed + 1, shuffles + 1, stage)
+        shuffled = randomised(probes[0].encoder, seed)
+        encoding = shuffled.encode(scan, anatomy, progress=told)
+        for number, probe in enumerate(probes):
+            values, _ = replace(probe, encoder=shuffled).raw_of(encoding)
+            both = np.isfinite(true[number][0]) & np.isfinite(values)
+            found = stats.spearmanr(true[number][0][both], values[both]).statistic
+            rows[number].append(float(found))
+            firsts[number] = values if seed == 0 else firsts[number]
+    return tuple(
+        WeightCheck(values, first, grid.affine, tuple(row))
+        for (values, grid), first, row in zip(true, firsts, rows, strict=True)
+    )
 
 
 def delete_and_insert(
@@ -141,32 +100,54 @@ def delete_and_insert(
     anatomy : AnatomyMap
         Kept as it is: the place that is searched does not change.
     steps : sequence of float
-        Per cent of the searched voxels; each costs four encodings, but for 0 and 100.
+        Per cent of the searched voxels; each costs four encodings, 0 one and 100 two.
     seed : int
         Of the blobs.
     progress : callable
     """
-    heat = probe.heat(scan, anatomy)
+    heat = probe.heat_of(probe.untouched(scan, anatomy), anatomy)
     order = {"map": _ranks(heat, heat.values, scan), "blob": _ranks(heat, _blobs(heat, seed), scan)}
     neutral = blurred(scan)
     rows: dict[str, list[float]] = {f"{kind} {way}": [] for kind in order for way in "di"}
-    known: dict[str, float] = {}
-    for number, step in enumerate(steps):
-        progress(number / len(steps), f"{step:g} %")
-        for kind, rank in order.items():
-            taken = rank < step / 100
-            for way, base, put in (("d", scan, neutral), ("i", neutral, scan)):
-                key = f"{way}{step}" if step in (0, 100) else f"{kind}{way}{step}"
-                if key not in known:
-                    changed = with_hu(base, np.where(taken, put.hu, base.hu))
-                    known[key] = score(probe.heat(changed, anatomy))
-                rows[f"{kind} {way}"].append(known[key])
+    known = {"d0": score(heat)}
+    ways = [(kind, way) for kind in order for way in "di"]
+    for number, (percent, (kind, way)) in enumerate(product(steps, ways)):
+        taken = order[kind] < percent / 100
+        base, put = (scan, neutral) if way == "d" else (neutral, scan)
+        key = f"{way}{percent:g}" if percent in (0, 100) else f"{kind}{way}{percent}"
+        if key not in known:
+            changed = with_hu(base, np.where(taken, put.hu, base.hu))
+            told = step(progress, number, 4 * len(steps), f"{percent:g} % of the voxels")
+            known[key] = score(probe.heat(changed, anatomy, told))
+        rows[f"{kind} {way}"].append(known[key])
     parts = (tuple(rows[name]) for name in ("map d", "map i", "blob d", "blob i"))
     return Curves(tuple(float(s) for s in steps), *parts)
 
 
-def erase_organs(probe: Probe, scan: Scan, anatomy: AnatomyMap, named: str, other: str) -> Erasure:
-    """Paint over the organ a phrase names, and another one, and score again.
+def erase_organs(
+    probes: Sequence[Probe],
+    scan: Scan,
+    anatomy: AnatomyMap,
+    named: str,
+    other: str,
+    progress: Progress = silent,
+) -> tuple[Erasure, ...]:
+    """Paint over the organ that phrases name, and another one, and score again.
+
+    Parameters
+    ----------
+    probes : sequence of Probe
+        Phrases of one encoder.
+    scan : Scan
+    anatomy : AnatomyMap
+    named, other : str
+        Organs of the scan; each costs an encoding.
+    progress : callable
+
+    Returns
+    -------
+    tuple of Erasure
+        One per phrase.
 
     Raises
     ------
@@ -179,11 +160,47 @@ def erase_organs(probe: Probe, scan: Scan, anatomy: AnatomyMap, named: str, othe
                 "organ-missing", "two organs of this scan.", f"There is no {name} in it.",
                 "Choose among " + ", ".join(o.name for o in anatomy.organs if o.ml > 0) + ".",
             )  # fmt: skip
-    before, *after = (
-        score(probe.heat(changed, anatomy))
-        for changed in (scan, *(erased(scan, anatomy, name) for name in (named, other)))
-    )
-    return Erasure(named, other, before, *after)
+    encodings = [probes[0].untouched(scan, anatomy, step(progress, 0, 3, "encoding"))]
+    for number, name in enumerate((named, other)):
+        told = step(progress, number + 1, 3, f"without {name}")
+        changed = erased(scan, anatomy, name)
+        encodings.append(probes[0].encoder.encode(changed, anatomy, progress=told))
+    found = []
+    for probe in probes:
+        scores = (score(probe.heat_of(encoding, anatomy)) for encoding in encodings)
+        found.append(Erasure(named, other, *scores))
+    return tuple(found)
+
+
+def sums_to_score(probe: Probe, encoding: Encoding) -> float | None:
+    """Return how far the parts of additive maps are off the scores they explain, at most.
+
+    Maps of the kind "split" against their organ's cosine; for mini, whose maps are logits, what
+    its organ queries gathered from each cell against the organ vector's product with the phrase.
+
+    Returns
+    -------
+    float or None
+        Largest difference over the organs; None where nothing is additive.
+    """
+    with loading:
+        vector = judging.worded(probe.encoder, probe.phrase.query).mean.vector.astype(np.float64)
+    gaps = []
+    for grid in encoding.grids:
+        if grid.kind == "split" and grid.organ in encoding.organs:
+            parts = grid.tokens[grid.valid].astype(np.float64) @ vector
+            rest = 0.0 if grid.rest is None else float(grid.rest.astype(np.float64) @ vector)
+            gaps.append(abs(parts.sum() + rest - encoding.organs[grid.organ] @ vector))
+    pool: Any = getattr(probe.encoder, "pool", None)
+    if hasattr(pool, "project"):
+        project = pool.project.detach().cpu().numpy().astype(np.float64)
+        tokens, valid = encoding.grids[0].tokens, encoding.grids[0].valid
+        for organ, weights in encoding.attention.items():
+            seen = valid & (weights > 0)
+            rows = (tokens[seen].astype(np.float64) @ project) * weights[seen][:, None]
+            parts = rows @ vector / np.linalg.norm(rows.sum(axis=0))
+            gaps.append(abs(parts.sum() - encoding.organs[organ] @ vector))
+    return float(max(gaps)) if gaps else None
 
 
 def erased(scan: Scan, anatomy: AnatomyMap, organ: str, seed: int = 0) -> Scan:

@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from napari_ctvlp.core.anatomy import AnatomyMap
+from napari_ctvlp.core.checks import Reading
 from napari_ctvlp.core.ensemble import filled
 from napari_ctvlp.core.geometry import transform
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.engine import judging
-from napari_ctvlp.engine.evidence.probe import Probe, score
+from napari_ctvlp.engine.evidence.probe import Probe, score, step
 from napari_ctvlp.engine.evidence.sanity import with_hu
 from napari_ctvlp.models.protocol import Progress, silent
 
 #: Voxels cut off the front of each axis in turn, and offsets and stretches of HU.
 SHIFTS, OFFSETS, STRETCHES = (1, 2, 3), (-30.0, -10.0, 10.0, 30.0), (0.95, 1.05)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One answer of the strip plot.
-
-    Attributes
-    ----------
-    group : {"as it is", "wording", "shift", "HU"}
-    label : str
-    score, peak, support : float
-        Mean of the highest cells, peak, calibrated support (NaN without a calibration).
-    moved_mm : float
-        How far the peak lies from that of the scan as it is.
-    verdict : str
-    """
-
-    group: str
-    label: str
-    score: float
-    peak: float
-    support: float
-    moved_mm: float
-    verdict: str
 
 
 def sensitivity(
@@ -55,38 +33,50 @@ def sensitivity(
     tuple of Reading
         The scan as it is comes first. Each shift and each HU costs an encoding.
     """
-    first = probe.heat(scan, anatomy)
+    card = probe.encoder.card.settings
+    texts = filled(card, probe.phrase.query, "present")
+    changes = list(_changes(scan, anatomy))
+    count = len(changes) + 1
+    encoding = probe.untouched(scan, anatomy, step(progress, 0, count, "encoding"))
+    first = probe.heat_of(encoding, anatomy)
     made = [_reading("as it is", probe.phrase.text, first, first)]
-    for number, (group, label, heat) in enumerate(_changed(probe, scan, anatomy)):
-        made.append(_reading(group, label, heat, first))
-        progress(min(0.99, (number + 1) / 20), f"{group}: {label}")
-    return tuple(made)
-
-
-def _changed(probe: Probe, scan: Scan, anatomy: AnatomyMap) -> Iterator[tuple[str, str, Heatmap]]:
-    card, query = probe.encoder.card.settings, probe.phrase.query
-    encoding = probe.encoder.encode(scan, anatomy)
     neutral = judging.embedded(probe.encoder, card.get("neutral", ()))
-    for text in filled(card, query, "present"):
+    for text in texts:
         heat = judging.answer(
             probe.encoder, encoding, replace(probe.phrase, query=text), anatomy,
             neutral=neutral, rivals=judging.rivals(probe.encoder), kind=probe.kind, several=False,
         )  # fmt: skip
-        yield "wording", text, heat
+        made.append(_reading("wording", text, heat, first))
+    for number, (group, label, change) in enumerate(changes, 1):
+        told = step(progress, number, count, f"{group}: {label}")
+        made.append(_reading(group, label, probe.heat(*change(), told), first))
+    return tuple(made)
+
+
+Change = Callable[[], tuple[Scan, AnatomyMap]]
+
+
+def _changes(scan: Scan, anatomy: AnatomyMap) -> Iterator[tuple[str, str, Change]]:
+    """Yield group, label and how to make the scan: one at a time, they are large."""
     for axis, name in enumerate("IPL"):
         for count in SHIFTS:
-            cut = shifted(scan, axis, count)
-            yield (
-                "shift",
-                f"{count} voxels {name}",
-                probe.heat(cut, cropped(anatomy, cut, axis, count)),
-            )
+            yield "shift", f"{count} voxels {name}", partial(_moved, scan, anatomy, axis, count)
     for offset in OFFSETS:
-        hu = np.asarray(scan.hu, np.float32) + offset
-        yield "HU", f"{offset:+.0f} HU", probe.heat(with_hu(scan, hu), anatomy)
+        yield "HU", f"{offset:+.0f} HU", partial(_other_hu, scan, anatomy, 1.0, offset)
     for stretch in STRETCHES:
-        hu = (np.asarray(scan.hu, np.float32) + 1000) * stretch - 1000
-        yield "HU", f"contrast {stretch:.0%}", probe.heat(with_hu(scan, hu), anatomy)
+        yield "HU", f"contrast {stretch:.0%}", partial(_other_hu, scan, anatomy, stretch, 0.0)
+
+
+def _moved(scan: Scan, anatomy: AnatomyMap, axis: int, count: int) -> tuple[Scan, AnatomyMap]:
+    cut = shifted(scan, axis, count)
+    return cut, cropped(anatomy, cut, axis, count)
+
+
+def _other_hu(
+    scan: Scan, anatomy: AnatomyMap, stretch: float, offset: float
+) -> tuple[Scan, AnatomyMap]:
+    hu = (np.asarray(scan.hu, np.float32) + 1000) * stretch - 1000 + offset
+    return with_hu(scan, hu), anatomy
 
 
 def shifted(scan: Scan, axis: int, count: int) -> Scan:

@@ -30,7 +30,7 @@ def driving_words(probe: Probe, scan: Scan, anatomy: AnatomyMap) -> tuple[tuple[
         empty where nothing can be searched.
     """
     encoder, phrase = probe.encoder, probe.phrase
-    encoding = encoder.encode(scan, anatomy)
+    encoding = probe.untouched(scan, anatomy)
     heat = judging.answer(encoder, encoding, phrase, anatomy, kind=probe.kind, several=False)
     if heat.peak_index is None:
         return ()

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import Encoding, TextVector, TokenGrid
 from napari_ctvlp.core.findings import FindingsTable
-from napari_ctvlp.core.geometry import coarse_affine, to_ipl
+from napari_ctvlp.core.geometry import coarse_affine, to_ipl, voxel_of
 from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.models.encoders.attending import Frame, Point, plain
+from napari_ctvlp.models.encoders.cells import moved
 from napari_ctvlp.models.encoders.framing import (
     Field,
     about_the_middle,
@@ -115,6 +117,34 @@ class Colipri:
             TokenGrid(parts, affine, seen, words, kind="split", rest=rest),
         )
         return Encoding(grids, dict.fromkeys(("whole", ""), unit), self.card.id, "", scan.digest)
+
+    def attention_frame(
+        self, scan: Scan, anatomy: AnatomyMap, point: Point, organ: str = ""
+    ) -> Frame:
+        """Return the pass over the window whose tokens at a place are used."""
+        import torch
+
+        from napari_ctvlp.models.encoders.colipri_net import window_starts
+
+        order = str(self.card.settings.get("orientation", "RAS"))
+        whole = self.card.settings.get("field", "centre") == "whole"
+        field, edge = prepared(scan, order, self.edge, whole=whole), self.edge
+        voxel = voxel_of(field.affine, point)
+        starts = [
+            [start for start in window_starts(size, edge) if start <= max(at, 0)][-1]
+            for size, at in zip(field.image.shape, voxel, strict=True)
+        ]
+        part = field.image[tuple(slice(start, start + edge) for start in starts)]
+
+        def run() -> None:
+            lean, device = self.compute.precision == "bfloat16", torch.device(self.compute.device)
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=lean):
+                volume = torch.from_numpy(np.ascontiguousarray(part))[None, None]
+                self.network.image_encoder.backbone(volume.to(device))
+
+        shape = (edge // PATCH,) * 3
+        affine = coarse_affine(moved(field.affine, tuple(starts)), PATCH)
+        return Frame(run, shape, affine, plain(shape))
 
     def embed(self, phrases: Sequence[str]) -> list[TextVector]:
         """Bring phrases beside the tokens: positive minus negative prompt."""

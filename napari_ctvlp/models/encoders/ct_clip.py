@@ -19,6 +19,7 @@ from napari_ctvlp.core.encoding import Encoding, TextVector
 from napari_ctvlp.core.findings import FindingsTable
 from napari_ctvlp.core.geometry import Affine, coarse_affine, spacing
 from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.models.encoders.attending import Frame, Point
 from napari_ctvlp.models.encoders.cells import Level, moved, resized_affine, split_grid
 from napari_ctvlp.models.encoders.framing import oriented
 from napari_ctvlp.models.encoders.hosting import (
@@ -109,6 +110,25 @@ class CtClip:
         level = Level(shares, valid, sizes.patch)
         grid = split_grid([level], coarse_affine(affine, sizes.patch))
         return Encoding((grid,), {"": unit, WHOLE: unit}, self.card.id, "", scan.digest)
+
+    def attention_frame(
+        self, scan: Scan, anatomy: AnatomyMap, point: Point, organ: str = ""
+    ) -> Frame:
+        """Return the one pass: first within slabs, then through each column of slabs."""
+        import torch
+
+        grid = self.network.sizes.grid
+        turned = oriented(scan, ORDER)
+        image, affine = prepared(turned.image, turned.affine, self.network.sizes.image)
+
+        def run() -> None:
+            with torch.inference_mode():
+                volume = torch.from_numpy(image)[None, None].to(self.compute.device)
+                self.network.visual_transformer(volume)
+
+        slabs = np.arange(int(np.prod(grid))).reshape(grid[0], -1)
+        cells = coarse_affine(affine, self.network.sizes.patch)
+        return Frame(run, grid, cells, (slabs, np.ascontiguousarray(slabs.T)))
 
     def embed(self, phrases: Sequence[str]) -> list[TextVector]:
         """Bring phrases beside the tokens: positive minus negative prompt."""

@@ -23,6 +23,7 @@ from napari_ctvlp.core.geometry import Affine, coarse_affine, in_order, to_ipl
 from napari_ctvlp.core.scan import AIR_HU, Scan
 from napari_ctvlp.models import store
 from napari_ctvlp.models.encoders import fvlm_prepare as prepare
+from napari_ctvlp.models.encoders.attending import Frame, Point, holding, plain
 from napari_ctvlp.models.encoders.cells import moved, resized_affine
 from napari_ctvlp.models.encoders.framing import inside
 from napari_ctvlp.models.encoders.hosting import Progressing, loaded, table_of, text_vectors
@@ -174,6 +175,26 @@ class Fvlm:
     def score(self, encoding: Encoding, anatomy: AnatomyMap) -> FindingsTable:
         """Return one row per finding of the card, by its organ."""
         return table_of(self.card, encoding, self.prompts, float(self.network.temp))
+
+    def attention_frame(
+        self, scan: Scan, anatomy: AnatomyMap, point: Point, organ: str = ""
+    ) -> Frame:
+        """Return the pass over the window of an organ, or of one whose window holds a place."""
+        ready = prepared(scan, anatomy, list(self.organs.values()))
+        windows = {name: pairs[0][1] for name, pairs in self._windows(ready).items()}
+        names = [name for name in windows if organ in ("", name)]
+        frames = (self._frame(ready, windows[name], name) for name in names)
+        return holding(frames, point, organ, list(self.organs))
+
+    def _frame(self, ready: Prepared, window: prepare.Window, organ: str) -> Frame:
+        patch = self.network.sizes.patch
+        shape = tuple(n // p for n, p in zip(window.padded, patch, strict=True))
+        affine = coarse_affine(moved(ready.affine, window.start), np.array(patch))
+
+        def run() -> Tensor:
+            return self._levels(prepare.cut(ready.image, window), lambda: None)
+
+        return Frame(run, shape, affine, plain(shape), organ)
 
     def _windows(self, ready: Prepared) -> dict[str, list[tuple[Triple, prepare.Window]]]:
         """Return per organ that is there its windows with their shifts, the unshifted one first."""

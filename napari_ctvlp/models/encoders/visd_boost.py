@@ -20,6 +20,7 @@ from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.models import store
 from napari_ctvlp.models.encoders import fvlm_prepare as prepare
+from napari_ctvlp.models.encoders.attending import Frame, Point, holding
 from napari_ctvlp.models.encoders.cells import moved, organ_grid, strided
 from napari_ctvlp.models.encoders.fvlm import Prepared, nothing, prepared
 from napari_ctvlp.models.encoders.hosting import Progressing, sizes_of, table_of, text_vectors
@@ -131,6 +132,39 @@ class VisdBoost:
     def score(self, encoding: Encoding, anatomy: AnatomyMap) -> FindingsTable:
         """Return one row per finding of the card, by its organ."""
         return table_of(self.card, encoding, self.prompts, float(self.network.temp))
+
+    def attention_frame(
+        self, scan: Scan, anatomy: AnatomyMap, point: Point, organ: str = ""
+    ) -> Frame:
+        """Return the way of an organ's coarsest tokens to the codes of normal organs.
+
+        Its first token stands for the organ and has no place.
+        """
+        ready = prepared(scan, anatomy, list(self.organs.values()))
+        names = [name for name in self.organs if organ in ("", name)]
+        frames = (self._frame(ready, name) for name in names)
+        return holding((one for one in frames if one), point, organ, list(self.organs))
+
+    def _frame(self, ready: Prepared, organ: str) -> Frame | None:
+        import torch
+
+        from napari_ctvlp.models.encoders.visd_boost_net import STRIDES
+
+        number = list(self.organs).index(organ)
+        window = prepare.window_of(ready.labels == number + 1, PATCH, self.roi)
+        if window is None:
+            return None
+        on = flags(torch.from_numpy(prepare.cut(ready.labels == number + 1, window)), STRIDES[-1])
+
+        def run() -> None:
+            level = self._levels(prepare.cut(ready.image, window), lambda: None)[-1]
+            with torch.inference_mode():
+                self.network.normal(level.flatten(1)[:, on.to(level.device)].T, number)
+
+        shape = tuple(n // step for n, step in zip(window.padded, STRIDES[-1], strict=True))
+        layout = np.concatenate([[-1], np.flatnonzero(on.numpy())])[None]
+        affine = strided(moved(ready.affine, window.start), STRIDES[-1])
+        return Frame(run, shape, affine, (layout,), organ)
 
     def _levels(self, image: NDArray[np.float32], tick: Callable[[], None]) -> list[Tensor]:
         """Run the image tower over one window; four times (256, d, h, w)."""
