@@ -1,9 +1,10 @@
-"""Pictures of the phrase and report panels at 1280 x 800, into docs/images/phrases: the sample CT.
+"""Pictures of the panels about phrases in each state, at 1280 x 800: the sample CT.
 
     xvfb-run -a -s "-screen 0 1920x1200x24" python benchmarks/phrase_pictures.py [--out FOLDER]
 
-States: a phrase with its chips and answer, a denied one, the vocabulary, a checked report with a
-disagreement, a draft.
+Into docs/images/phrases: a phrase that is there, one that is not, a denied one, what the phrases
+panel can draw beside the colours; answers (empty, listed, together, side by side, subtracted, too
+few chosen); pieces; places alike; the vocabulary; a checked report with a disagreement; a draft.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pictures_evidence import HEIGHT, WIDTH, shoot, write
 from PIL import Image
 
 from napari_ctvlp.core.resources import sample_folder
 
-SIZE = (1280, 800)
-COLOURS = 96
 ROOT = Path(__file__).resolve().parents[1]
+NODULE, EFFUSION = "spiculated 25 mm nodule in the left lower lobe", "pleural effusion on the right"
+OTHERS = ("calcification of the aorta", "ground glass opacity", "lung mass", "emphysema")
 REPORT = """FINDINGS: There is a 25 mm spiculated nodule in the left lower lobe. No effusion or
 pneumothorax. Mild emphysema in both upper lobes. The heart is enlarged. No lytic bone lesion.
 Possible consolidation in the right lower lobe.
-IMPRESSION: Nodule in the left lower lobe, suspicious for malignancy.
+IMPRESSION: Nodule in the left lower lobe, suspicious for malignancy. Large effusion on the right.
 """
 
 
@@ -37,74 +40,168 @@ def main() -> None:
         os.environ.setdefault("CTVLP_CACHE", folder)
         os.environ["CTVLP_CONFIG"] = folder
         os.environ["NAPARI_CONFIG"] = str(Path(folder) / "settings.yaml")
-        draw(out)
+        Pictures(out).draw()
 
 
-def draw(out: Path) -> None:
-    """Go through the states in one window."""
-    from napari_ctvlp.ui.arrange import lay_out, make_dock, raise_dock
-    from napari_ctvlp.ui.docks.suggest import Vocabulary
-    from napari_ctvlp.ui.window import open_window, settle, wait_for
+class Pictures:
+    """One window that goes through the states."""
 
-    window = open_window()
-    room, viewer = window.room, window.viewer
-    viewer.window.set_geometry(0, 0, *SIZE)
-    room.open_path(sample_folder() / "ct.nii.gz")
-    wait_for(room, lambda: room.session.study is not None, "the scan", 300)
-    wait_for(room, lambda: room.session.study.findings is not None, "the findings", 1800)
-    room.desk.set_window("Lung")
-    lay_out(viewer)
-    phrases = window.docks["Phrases"]
-    for state, text in (
-        ("asked", "spiculated 25 mm nodule in the left lower lobe"),
-        ("denied", "No evidence of a pleural effusion on the right"),
-    ):
-        before = room.session.study.heatmap
-        room.session.ground(text)
-        wait_for(room, lambda old=before: room.session.study.heatmap is not old, "an answer", 600)
-        raise_dock(phrases)
-        settle(2.5)
-        shoot(viewer, out, state)
-    dialog = Vocabulary(phrases)
-    dialog.search.setText("renal")
-    dialog.show()
-    settle(1)
-    save(dialog.grab(), out, "vocabulary")
-    dialog.close()
-    report = make_dock("Report", viewer)
-    viewer.window.add_dock_widget(report, name="Report", area="right", tabify=True)
-    report.text.setPlainText(REPORT)
-    report.check_button.click()
-    wait_for(room, lambda: report.table.rowCount() > 0, "the report", 900)
-    report.table.cellClicked.emit(0, 0)
-    raise_dock(report)
-    settle(3)
-    shoot(viewer, out, "report")
-    report.tabs.setCurrentIndex(1)
-    report.write_button.click()
-    wait_for(room, lambda: bool(report.draft.toPlainText()), "the draft", 900)
-    settle(2)
-    shoot(viewer, out, "draft")
-    viewer.close()
-    room.bridge.close()
+    def __init__(self, out: Path) -> None:
+        from napari_ctvlp.ui.window import open_window
 
+        self.out = out
+        self.window = open_window()
+        self.room, self.viewer = self.window.room, self.window.viewer
+        self.session = self.room.session
+        self.viewer.window.set_geometry(0, 0, WIDTH, HEIGHT)
 
-def shoot(viewer: Any, out: Path, state: str) -> None:
-    """Draw the window."""
-    raw = viewer.screenshot(canvas_only=False, flash=False)
-    write(Image.fromarray(raw[..., :3]), out / f"{state}.png")
+    def draw(self) -> None:
+        """Go through all of them."""
+        from napari_ctvlp.ui.arrange import lay_out
+        from napari_ctvlp.ui.window import settle
 
+        settle(1)
+        answers = self.dock("Answers")
+        self.shoot("answers-empty", answers)
+        self.room.open_path(sample_folder() / "ct.nii.gz")
+        self.until(lambda: self.session.study is not None, "the scan")
+        self.until(lambda: self.session.study.findings is not None, "the findings")
+        self.room.desk.set_window("Lung")
+        lay_out(self.viewer)
+        self.phrases()
+        self.answers(answers)
+        self.places()
+        self.report()
+        self.viewer.close()
+        self.room.bridge.close()
 
-def save(pixmap: Any, out: Path, state: str) -> None:
-    """Keep a picture that Qt drew."""
-    path = out / f"{state}.png"
-    pixmap.save(str(path))
-    write(Image.open(path).convert("RGB"), path)
+    def phrases(self) -> None:
+        """Draw the phrases panel in its states."""
+        from napari_ctvlp.ui.docks.suggest import Vocabulary
 
+        panel, session = self.window.docks["Phrases"], self.session
+        self.ask(NODULE)
+        self.shoot("asked", panel)
+        session.set_look(replace(session.look, lines=True, hatch=True))
+        self.shoot("lines-and-hatching", panel)
+        session.set_look(replace(session.look, lines=False, hatch=False))
+        self.ask(EFFUSION)
+        self.shoot("no-support", panel)
+        self.ask("No evidence of a pleural effusion on the right")
+        self.shoot("denied", panel)
+        dialog = Vocabulary(panel)
+        dialog.search.setText("renal")
+        dialog.show()
+        self.save(dialog, "vocabulary")
+        dialog.close()
 
-def write(picture: Image.Image, path: Path) -> None:
-    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(f"{path.name}: {picture.size}, {path.stat().st_size / 1000:.0f} kB", flush=True)
+    def answers(self, panel: Any) -> None:
+        """Draw the answers panel in its states."""
+        from napari_ctvlp.ui.window import settle
+
+        for phrase in OTHERS:
+            self.ask(phrase)
+        panel.table.selectRow(0)
+        self.shoot("answers-listed", panel)
+        panel.together.setChecked(True)
+        panel.table.clearSelection()
+        self.session.look_at(next(iter(panel.gallery.answers.values())).heat.peak_ras)
+        self.shoot("answers-together", panel)
+        panel.together.setChecked(False)
+        panel.table.selectRow(1)
+        panel.subtract()
+        self.shoot("answers-not-two", panel)
+        rows = panel.table.selectionModel()
+        panel.table.clearSelection()
+        for number in (0, 5):
+            index = panel.table.model().index(number, 0)
+            rows.select(index, rows.SelectionFlag.Select | rows.SelectionFlag.Rows)
+        panel.show_beside()
+        self.session.look_at(next(iter(panel.gallery.answers.values())).heat.peak_ras)
+        settle(1)
+        self.shoot("answers-side-by-side", panel)
+        self.window.docks["Compare"].close_it()
+        self.front(self.window.docks["Views"])
+        panel.subtract()
+        self.session.study.put("heatmap", next(iter(panel.gallery.answers.values())).heat)
+        self.viewer.layers[-1].visible = True
+        heat = next(one for one in self.viewer.layers if one.name.startswith("Heat"))
+        heat.visible = False
+        self.shoot("answers-difference", panel)
+        self.viewer.layers.remove(
+            next(one for one in self.viewer.layers if one.name.startswith("Difference"))
+        )
+        heat.visible = True
+
+    def places(self) -> None:
+        """Draw the pieces of a map, and the places alike."""
+        panel = self.dock("Pieces")
+        panel.cut()
+        self.until(lambda: panel.masks, "the pieces")
+        self.shoot("pieces", panel)
+        self.viewer.layers.remove(panel.masks[NODULE].layer)
+        alike = self.dock("Places alike")
+        alike.ask()
+        self.until(lambda: "cosine above" in alike.state.text(), "the places alike")
+        self.shoot("alike", alike)
+        alike.hide_it()
+
+    def report(self) -> None:
+        """Draw a checked report, with a row on which report and model disagree, and a draft."""
+        panel = self.dock("Report")
+        panel.text.setPlainText(REPORT)
+        panel.check_button.click()
+        self.until(lambda: panel.table.rowCount() > 0, "the report")
+        split = [n for n, row in enumerate(panel.rows) if row.agreement == "disagree"]
+        print("disagree:", [panel.rows[n].text for n in split])
+        before = self.session.study.heatmap
+        panel.table.selectRow(split[-1])
+        panel.table.cellClicked.emit(split[-1], 0)
+        self.until(lambda: self.session.study.heatmap is not before, "its map")
+        self.shoot("report", panel)
+        panel.tabs.setCurrentIndex(1)
+        panel.write_button.click()
+        self.until(lambda: bool(panel.draft.toPlainText()), "the draft")
+        self.shoot("draft", panel)
+
+    def ask(self, text: str) -> None:
+        """Ask for a phrase and wait for its map."""
+        before = self.session.study.heatmap
+        self.session.ground(text)
+        self.until(lambda: self.session.study.heatmap is not before, text)
+
+    def dock(self, title: str) -> Any:
+        """Open a dock beside the others."""
+        from napari_ctvlp.ui.arrange import make_dock
+
+        made = make_dock(title, self.viewer)
+        self.viewer.window.add_dock_widget(made, name=title, area="right", tabify=True)
+        return made
+
+    def front(self, dock: Any) -> None:
+        """Bring a dock to the front."""
+        from napari_ctvlp.ui.arrange import raise_dock
+
+        raise_dock(dock)
+
+    def until(self, ready: Any, what: str) -> None:
+        """Wait for something."""
+        from napari_ctvlp.ui.window import wait_for
+
+        wait_for(self.room, ready, what, 1800)
+
+    def shoot(self, state: str, dock: Any) -> None:
+        """Draw the window with a dock in front."""
+        shoot(self.window, dock, self.out, state)
+
+    def save(self, widget: Any, state: str) -> None:
+        """Draw a dialog of its own."""
+        from napari_ctvlp.ui.window import settle
+
+        settle(1)
+        path = self.out / f"{state}.png"
+        widget.grab().save(str(path))
+        write(Image.open(path).convert("RGB"), path)
 
 
 if __name__ == "__main__":

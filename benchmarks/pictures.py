@@ -4,7 +4,8 @@
 
 States: empty (no CT), busy (organs are being found), failed (a file that is cut off), done (the
 sample with organs, a phrase, its heatmap and 3D). Then those of the panels about studies, by
-``pictures_studies.py``, and those of the evaluate dock, into docs/images/evidence.
+``pictures_studies.py``, of the evaluate dock into docs/images/evidence, and of those about phrases
+into docs/images/phrases.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ def main() -> None:
         draw(out, Path(folder))
     docks = Path(__file__).with_name("pictures_studies.py")
     subprocess.run([sys.executable, docks, "--out", out], check=True)
-    evaluate = Path(__file__).with_name("pictures_evaluate.py")
-    subprocess.run([sys.executable, evaluate], check=True)
+    for name in ("pictures_evaluate.py", "phrase_pictures.py"):
+        subprocess.run([sys.executable, Path(__file__).with_name(name)], check=True)
 
 
 def draw(out: Path, folder: Path) -> None:
