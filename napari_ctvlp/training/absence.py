@@ -45,11 +45,11 @@ def painted_scans(
                 wanted = order[start : start + TOGETHER]
                 found = _painted(chest, wanted, seed + 1000 * (100 * number + turn) + start, spots)
                 if found.there:
-                    yield found
+                    yield replace(found, study=f"{number} {turn} {start}")
         for turn in range(empty):
             plain = painted_chest(chest, "", seed + 500_000 + 100 * number + turn, spots)
             if plain is not None:
-                yield _asked(chest, plain.hu.numpy(), ())
+                yield replace(_asked(chest, plain.hu.numpy(), ()), study=f"{number} empty {turn}")
 
 
 def _painted(

@@ -7,7 +7,7 @@ import pytest
 
 from napari_ctvlp.core.absence import CLUES
 from napari_ctvlp.evaluation.absence import chart, layout
-from napari_ctvlp.evaluation.absence.curves import false_support, report, risk_coverage
+from napari_ctvlp.evaluation.absence.curves import false_support, interval, report, risk_coverage
 from napari_ctvlp.evaluation.absence.fit import fit
 from napari_ctvlp.evaluation.absence.pairs import Pair
 from napari_ctvlp.evaluation.runner import plain
@@ -35,6 +35,16 @@ def test_false_support_at_a_sensitivity():
     assert false_support(scores, there, 1.0) == 1.0
     assert false_support(-scores, there) == pytest.approx(0.9)
     assert math.isnan(false_support(scores, np.ones(20, bool)))
+
+
+def test_intervals_go_over_studies():
+    there = np.array([True, False] * 20)
+    scores = {"naive": np.tile([0.4, 0.6], 20), "check": np.tile([0.6, 0.4], 20)}
+    found = interval(scores, there, np.repeat(np.arange(10).astype(str), 4))
+    assert found == {"naive": (1.0, 1.0), "check": (0.0, 0.0), "difference": (1.0, 1.0)}
+    noisy = {"naive": np.random.default_rng(0).random(40), "check": scores["check"]}
+    low, high = interval(noisy, there, np.arange(40).astype(str))["difference"]
+    assert 0 < low < high <= 1
 
 
 def test_nan_is_the_lowest_score():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ Scores = NDArray[np.float64]
 Truth = NDArray[np.bool_]
 #: Sensitivity at which false support is compared.
 SENSITIVITY = 0.9
+#: Draws of the bootstrap.
+DRAWS = 2000
+_NAIVE, _CHECK = "naive peak", "absence check"
 
 
 def false_support(scores: Scores, there: Truth, sensitivity: float = SENSITIVITY) -> float:
@@ -41,6 +44,40 @@ def false_support(scores: Scores, there: Truth, sensitivity: float = SENSITIVITY
         return math.nan
     threshold = positive[math.ceil(sensitivity * positive.size - 1e-9) - 1]
     return float((values[~there] >= threshold).mean())
+
+
+def interval(
+    methods: Mapping[str, Scores], there: Truth, studies: NDArray[np.str_], seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Return 95 % percentile intervals of false support over studies (Efron 1979).
+
+    Parameters
+    ----------
+    methods : mapping of str to ndarray, shape (n,)
+    there : ndarray of bool, shape (n,)
+    studies : ndarray of str, shape (n,)
+        Questions about one study are drawn together.
+    seed : int
+
+    Returns
+    -------
+    dict
+        Per method, and under ``"difference"`` for the first less the last. Draws without both
+        kinds are left out.
+    """
+    rng, names = np.random.default_rng(seed), np.unique(studies)
+    own = [np.flatnonzero(studies == name) for name in names]
+    rows = []
+    for _ in range(DRAWS):
+        chosen = np.concatenate([own[n] for n in rng.integers(0, len(own), len(own))])
+        rates = [false_support(scores[chosen], there[chosen]) for scores in methods.values()]
+        if np.isfinite(rates).all():
+            rows.append([*rates, rates[0] - rates[-1]])
+    ends = np.percentile(rows, [2.5, 97.5], axis=0).T if rows else np.full((4, 2), np.nan)
+    return {
+        name: (float(low), float(high))
+        for name, (low, high) in zip((*methods, "difference"), ends, strict=False)
+    }
 
 
 def risk_coverage(scores: Scores, there: Truth, middle: float) -> Report:
@@ -80,18 +117,20 @@ def report(pairs: Sequence[Pair], calibration: Calibration) -> Report:
     -------
     dict
         ``pairs``, ``positives``, ``scans``; per method in ``false_support`` its rate at 90 %
-        sensitivity over pairs whose organ is in view, with an interval over scans; ``answers``
-        of both; ``curves``; ``findings``.
+        sensitivity over pairs whose organ is in view, with an interval over painted scans;
+        ``gain``, the interval of the naive rate less the check's; ``answers`` of both;
+        ``curves``; ``findings``.
     """
     seen = [pair for pair in pairs if not pair.doubt and math.isfinite(pair.peak)]
     there = np.array([pair.there for pair in seen])
     support = np.array([calibration.probability(p.clues, p.finding) for p in seen])
     methods = {
-        "naive peak": np.array([pair.peak for pair in seen]),
+        _NAIVE: np.array([pair.peak for pair in seen]),
         "peak less the card's threshold": np.array([pair.peak - pair.limit for pair in seen]),
-        "absence check": support,
+        _CHECK: support,
     }
     scans = np.array([pair.scan for pair in seen])
+    ends = interval(methods, there, np.array([pair.study or pair.scan for pair in seen]))
     odds = np.log(np.clip(support, 1e-9, 1) / np.clip(1 - support, 1e-9, 1))
     middle = _odds(math.sqrt(calibration.present * calibration.absent))
     margin = methods["peak less the card's threshold"]
@@ -102,16 +141,18 @@ def report(pairs: Sequence[Pair], calibration: Calibration) -> Report:
             "present", "absent", "false_alarm", "missed", "scans", "positives", "negatives",
             "made", "source")},
         "false_support": {
-            name: {"rate": false_support(scores, there), "auroc": _auroc(scores, there)}
+            name: {"rate": false_support(scores, there), "interval": ends[name],
+                   "auroc": _auroc(scores, there)}
             for name, scores in methods.items()
         },
+        "gain": ends["difference"],
         "answers": {
-            "absence check": _answers([_answer(s, p, calibration) for s, p in
+            _CHECK: _answers([_answer(s, p, calibration) for s, p in
                                        zip(support, seen, strict=True)], there),
             "card's thresholds": _answers([pair.naive for pair in seen], there),
         },
         "curves": {
-            "absence check": risk_coverage(odds, there, middle),
+            _CHECK: risk_coverage(odds, there, middle),
             "peak less the card's threshold": risk_coverage(margin, there, 0.0),
         },
         "findings": _by_finding(seen, support, calibration),

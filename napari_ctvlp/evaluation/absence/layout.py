@@ -48,13 +48,19 @@ def _false_support(report: Report) -> Table:
         f"{report['positives']} findings are there, in {report['scans']} CTs.",
         f"Calibrated {made['made']} on {made['source']}: {made['scans']} CTs, {made['positives']} "
         f"there, {made['negatives']} not; false alarms {made['false_alarm']:.0%}.",
+        "Intervals over painted scans; the naive rate less the check's: "
+        f"{_ends(report['gain'])} (above 0: lower for sure).",
     ]
     rows = [
-        [name, number(row["rate"]), number(row["auroc"])]
+        [name, number(row["rate"]), _ends(row["interval"]), number(row["auroc"])]
         for name, row in report["false_support"].items()
     ]
-    head = ("by", f"false support at {report['sensitivity']:.0%} sensitivity", "AUROC")
+    head = ("by", f"false support at {report['sensitivity']:.0%} sensitivity", "95 %", "AUROC")
     return Table("Does an absent finding get support?", head, rows, notes)
+
+
+def _ends(interval: Sequence[float | None]) -> str:
+    return " to ".join(number(end) for end in interval)
 
 
 def _answers(report: Report) -> Table:

@@ -35,6 +35,8 @@ class Asked:
         Findings nobody knows about; they are not asked for.
     unknown : ndarray, shape (i, p, l), bool, or None
         Voxels about which nothing may be said.
+    study : str
+        This scan among those of its CT, or ``""``.
     """
 
     scan: Scan
@@ -43,6 +45,7 @@ class Asked:
     there: tuple[str, ...]
     silent: Collection[str] = ()
     unknown: NDArray[np.bool_] | None = None
+    study: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Pair:
         That the organ is cut by the edge of the scan, or ``""``.
     naive : str
         The card's answer by its thresholds alone.
+    study : str
+        The painted scan, or ``""``.
     """
 
     scan: str
@@ -74,6 +79,7 @@ class Pair:
     doubt: str
     cut: str
     naive: str
+    study: str = ""
 
 
 def pairs(asked: Asked, reader: Reader, phrases: Mapping[str, str]) -> Iterator[Pair]:
@@ -111,7 +117,7 @@ def pairs(asked: Asked, reader: Reader, phrases: Mapping[str, str]) -> Iterator[
             asked.name, name, name in asked.there, heat.peak,
             grounding.Settings.of(settings, phrase.finding or concept).present,
             absence.clues(heat, reader.grid, asked.anatomy, others, name),
-            heat.doubt, cut_organs(phrase, asked.anatomy, concept), heat.verdict,
+            heat.doubt, cut_organs(phrase, asked.anatomy, concept), heat.verdict, asked.study,
         )  # fmt: skip
 
 

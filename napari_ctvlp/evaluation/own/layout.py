@@ -38,7 +38,7 @@ def _findings(report: Report) -> Table:
             "mean IoU", "Dice", "hit rate", "cannot tell")  # fmt: skip
     rows = [
         [name, str(row["there"]), str(row["not_there"]),
-         f"{number(row['auroc'])} [{', '.join(number(x, 2) for x in row['auroc_95'])}]",
+         _auroc(row),
          str(row["drawn"]), *(number(row[key], 2) for key in ("pointing", "cnr", "iou", "dice",
                                                             "hit")),
          str(row["cannot_tell"])]
@@ -47,6 +47,12 @@ def _findings(report: Report) -> Table:
     notes = [f"{report['cases']} CTs of {report['patients']} patients; intervals over patients. "
              "Findings with fewer than 10 of either kind tell little."]  # fmt: skip
     return Table("Your folder", head, rows, notes)
+
+
+def _auroc(row: Report) -> str:
+    if row["auroc"] is None:
+        return "-"
+    return f"{number(row['auroc'], 2)} [{', '.join(number(x, 2) for x in row['auroc_95'])}]"
 
 
 def _reliability(report: Report) -> Table:

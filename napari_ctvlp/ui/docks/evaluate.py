@@ -40,6 +40,8 @@ _MEANINGS = {
     "hit rate": "share with a Dice of .1 or more",
     "cannot tell": "how often the model would not answer",
 }
+#: Highest table, in pixels; longer ones scroll.
+_TALL = 300
 Report = Mapping[str, Any]
 
 
@@ -125,11 +127,12 @@ class EvaluateDock(QWidget):
         layout.addLayout(row(self.choose, self.stop, stretch=0))
         layout.addWidget(self.bar)
         layout.addWidget(self.state)
-        layout.addWidget(self.table, stretch=1)
+        layout.addWidget(self.table)
         layout.addWidget(self.chart)
         layout.addWidget(self.limits)
         layout.addLayout(row(self.use, self.save))
         layout.addWidget(self.back)
+        layout.addStretch(1)
 
     def _enable(self) -> None:
         """Offer what can be done now and tell by which thresholds the model answers."""
@@ -189,13 +192,14 @@ class EvaluateDock(QWidget):
             for place, words in enumerate(cells):
                 self.table.setItem(number, place, QTableWidgetItem(words))
         self.table.resizeColumnsToContents()
+        self.table.setFixedHeight(min(_TALL, 46 + sum(map(self.table.rowHeight, range(len(rows))))))
 
 
 def _table() -> QTableWidget:
     table = QTableWidget(0, 0)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    table.setMinimumHeight(110)
+    table.setFixedHeight(60)
     header = table.verticalHeader()
     if header is not None:
         header.setVisible(False)
