@@ -71,6 +71,9 @@ def main(
     debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error.")] = False,
 ) -> None:
     """Look for a phrase in a chest CT. For research; not a medical device."""
+    from napari_ctvlp.engine.own_vocabulary import refresh
+
+    refresh()
 
 
 #: The points after --at may begin with a minus sign.

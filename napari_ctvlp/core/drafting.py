@@ -6,13 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from napari_ctvlp.core.findings import FindingRow, FindingsTable
+from napari_ctvlp.core.findings import FindingRow, FindingsTable, row_phrase
 from napari_ctvlp.core.heatmap import Heatmap
-from napari_ctvlp.core.phrase import Phrase, PhraseSide
 from napari_ctvlp.core.vocabulary import concepts, findings, places
-from napari_ctvlp.core.wording import spoken
 
-_SIDES: dict[str, PhraseSide] = {"left": "left", "right": "right"}
 _LETTERS = (("R", "L"), ("A", "P"), ("S", "I"))
 HEAD = (
     "DRAFT, computed by {model} for research. It is no reading and no diagnosis: every sentence "
@@ -84,9 +81,7 @@ def asked(table: FindingsTable) -> Iterator[tuple[FindingRow, str]]:
     for row in table.rows:
         known = findings().get(row.finding)
         if known is not None and not row.support and known.concept not in unions:
-            place = places()[row.organ]
-            phrase = Phrase("", known.title, row.finding, row.organ, _SIDES.get(place.side, ""))
-            yield row, spoken(phrase)
+            yield row, row_phrase(row)
 
 
 def line(row: FindingRow, phrase: str, heatmap: Heatmap) -> DraftLine:

@@ -84,7 +84,7 @@ def missing_organ(phrase: Phrase, anatomy: AnatomyMap) -> str:
     finding = findings().get(phrase.finding)
     if finding is None or place.field or place.group == "lungs":
         return ""
-    if {*organs, place.group} & {*finding.organs}:
+    if {*organs, place.name, place.group} & {*finding.organs}:
         return ""
     taught = " and ".join(dict.fromkeys(places()[name].title for name in finding.organs))
     return f"The model was taught {finding.title} elsewhere only: {taught}."

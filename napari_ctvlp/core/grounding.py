@@ -127,6 +127,7 @@ def heatmap(
     settings: Mapping[str, Any],
     gate_applied: bool = True,
     background: Sequence[TextVector] = (),
+    within: Mask | None = None,
 ) -> Heatmap:
     """Ground a phrase on an encoded scan.
 
@@ -147,6 +148,8 @@ def heatmap(
         False searches everything.
     background : sequence of TextVector
         Neutral phrases, for the p-value.
+    within : ndarray of bool, shape (i, p, l), optional
+        Search only here, whatever else the gate allows.
 
     Returns
     -------
@@ -159,7 +162,7 @@ def heatmap(
     if chosen.mirror > 0:
         values = _minus_mirror(values, grid, anatomy, chosen)
     found, allowed = gate(phrase, anatomy, grid.valid.shape, grid.affine, gate_applied, concept)
-    allowed = allowed & grid.valid
+    allowed = allowed & grid.valid if within is None else allowed & grid.valid & within
     peak = float(values[allowed].max()) if allowed.any() else float("nan")
     neutral = _background(grid, anatomy, background, chosen, allowed, peak)
     doubt = _untaught(phrase, settings) or _doubt(phrase, vector, anatomy, chosen, peak)
@@ -230,11 +233,11 @@ def _logits(grid: TokenGrid, vector: TextVector) -> Array:
 
     Row by row: a matrix product's last bits would depend on the number of threads.
     """
-    products = np.vecdot(_rows(grid), vector.vector.astype(np.float32))
+    products = np.vecdot(rows_of(grid), vector.vector.astype(np.float32))
     return np.asarray(products + np.float32(vector.bias), dtype=np.float32)
 
 
-def _rows(grid: TokenGrid) -> Array:
+def rows_of(grid: TokenGrid) -> Array:
     """Return the valid tokens as float32 rows, kept with the grid: phrases come by the dozen."""
     kept = vars(grid).get("_rows")
     if not isinstance(kept, np.ndarray):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from napari_ctvlp.core.spelling import mend
-from napari_ctvlp.core.vocabulary import findings, places, table
+from napari_ctvlp.core.vocabulary import derived, findings, places, table
 
 _WORD = re.compile(
     r"\b(?:b/l|w/o|r/o)\b|[a-z]+\d*|\d+(?:[.,]\d+)?|&|(?<!\w)\?(?=\w)", re.IGNORECASE
@@ -130,7 +130,7 @@ def _as_written(entries: tuple[Entry, ...], written: str) -> tuple[Entry, ...]:
     return tuple(e for e in entries if e.role not in _CUES or e.role in listed)
 
 
-@cache
+@derived
 def _cues() -> dict[str, frozenset[str]]:
     """Return the roles under which each cue is listed, by the cue as it is written."""
     found: defaultdict[str, set[str]] = defaultdict(set)
@@ -154,7 +154,7 @@ def _split(text: str, *, mended: bool) -> tuple[Word, ...]:
     return tuple(found)
 
 
-@cache
+@derived
 def _mended(stem: str) -> str:
     known = _known()
     return stem if stem in known or len(stem) > _CHECKED else mend(stem, known)
@@ -192,7 +192,7 @@ def _stem(word: str) -> str:
     return stem
 
 
-@cache
+@derived
 def _lexicon() -> tuple[dict[tuple[str, ...], tuple[Entry, ...]], int]:
     """Return every known run of words with its meanings, and the length of the longest."""
     gathered: defaultdict[tuple[str, ...], dict[Entry, None]] = defaultdict(dict)
@@ -204,7 +204,7 @@ def _lexicon() -> tuple[dict[tuple[str, ...], tuple[Entry, ...]], int]:
     return lexicon, max(map(len, lexicon))
 
 
-@cache
+@derived
 def _known() -> frozenset[str]:
     """Return every evened-out word of the vocabulary and of its small words."""
     cues = table("cues")

@@ -37,6 +37,7 @@ def ground(
     kind: str = "",
     gate_applied: bool = True,
     background: Sequence[TextVector] = (),
+    within: Mask | None = None,
 ) -> Heatmap:
     """Ground a phrase on whichever grid of an encoding it belongs to.
 
@@ -56,6 +57,8 @@ def ground(
         False searches everything.
     background : sequence of TextVector
         Neutral phrases, for the p-value.
+    within : ndarray of bool, on the grid that is read, optional
+        Search only here; of a logit grid.
 
     Raises
     ------
@@ -66,7 +69,7 @@ def ground(
     if chosen.grid.kind == "logit":
         return grounding.heatmap(
             chosen.grid, vector, phrase, anatomy, model=encoding.model, settings=settings,
-            gate_applied=gate_applied, background=background,
+            gate_applied=gate_applied, background=background, within=within,
         )  # fmt: skip
     grid = chosen.grid
     values = grounding.similarity(grid, vector)

@@ -103,9 +103,15 @@ def anatomy_table(anatomy: AnatomyMap, scan: Scan) -> dict[str, Plain]:
     }
 
 
+#: What of a findings table's row is exported.
+SCORED = (
+    "organ", "finding", "present", "absent", "margin", "percentile", "support", "probability",
+)  # fmt: skip
+
+
 def score_rows(table: FindingsTable) -> list[dict[str, Plain]]:
     """Return the rows of a findings table; a number that does not exist is None."""
-    return [plain(row) for row in table.rows]
+    return [{name: plain(getattr(row, name)) for name in SCORED} for row in table.rows]
 
 
 def scan_facts(scan: Scan) -> dict[str, Plain]:

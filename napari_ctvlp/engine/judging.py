@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_ctvlp.core import absence, ensemble, raw
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import Encoding, TextVector
@@ -13,7 +16,7 @@ from napari_ctvlp.core.grounding import Settings
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.routing import route
-from napari_ctvlp.core.vocabulary import findings
+from napari_ctvlp.core.vocabulary import findings, shipped
 from napari_ctvlp.engine.calibrations import calibration
 from napari_ctvlp.models.protocol import Encoder
 
@@ -66,6 +69,7 @@ def answer(
     kind: str = "",
     gate_applied: bool = True,
     several: bool = True,
+    within: NDArray[np.bool_] | None = None,
 ) -> Heatmap:
     """Ground a phrase and judge its peak.
 
@@ -83,13 +87,15 @@ def answer(
         As in :func:`napari_ctvlp.core.raw.ground`.
     several : bool
         The mean of the card's wordings, or the phrase as it stands.
+    within : ndarray of bool, shape (i, p, l), optional
+        As in :func:`napari_ctvlp.core.raw.ground`.
     """
     card = encoder.card
-    words = worded(encoder, phrase.query, several=several)
+    words = worded(encoder, asked(phrase), several=several)
     vector = words.mean
     heat = raw.ground(
         encoding, vector, phrase, anatomy, settings=card.settings, kind=kind,
-        gate_applied=gate_applied, background=neutral,
+        gate_applied=gate_applied, background=neutral, within=within,
     )  # fmt: skip
     if heat.kind != "probability":
         return heat
@@ -97,7 +103,7 @@ def answer(
     others = absence.Others(tuple(neutral), words.denied, rivals or {})
     concept = main_concept(vector)
     known = calibration(card)
-    found = absence.clues(heat, grid, anatomy, others, phrase.finding or concept)
+    found = absence.clues(heat, grid, anatomy, others, taken_for(phrase) or concept)
     heat = absence.judged(heat, found, known, anatomy, concept)
     chosen = Settings.of(card.settings, phrase.finding or concept)
     said = ensemble.spread(heat, grid, words.texts, words.vectors, known, concept, chosen.sigma_mm)
@@ -108,9 +114,32 @@ def answer(
 def rivals(encoder: Encoder) -> dict[str, TextVector]:
     """Return the findings a model was taught, each by its title."""
     known = encoder.card.settings.get("concepts", ())
-    names = [row.name for row in findings().values() if row.concept and row.concept in known]
-    vectors = embedded(encoder, [findings()[name].title for name in names])
+    names = [row.name for row in shipped().values() if row.concept and row.concept in known]
+    vectors = embedded(encoder, [shipped()[name].title for name in names])
     return dict(zip(names, vectors, strict=True))
+
+
+def taken_for(phrase: Phrase) -> str:
+    """Return the finding of ours that a phrase is answered with: its own, or a user's choice."""
+    finding = findings().get(phrase.finding)
+    if finding is None or not finding.own or finding.name in shipped():
+        return phrase.finding
+    same = (row.name for row in shipped().values() if row.concept == finding.concept)
+    return next(same, phrase.finding) if finding.concept else phrase.finding
+
+
+def asked(phrase: Phrase) -> str:
+    """Return what a model is asked for a phrase.
+
+    A word that only the user's vocabulary knows is said in the words of the finding it stands
+    for, since no model was taught it.
+    """
+    finding, base = findings().get(phrase.finding), shipped().get(taken_for(phrase))
+    if finding is None or base is None or not finding.own:
+        return phrase.query
+    text = phrase.query.lower()
+    spelt = any(word.lower() in text for word in (base.title, *base.words, *base.also))
+    return phrase.query if spelt else base.title
 
 
 def embedded(encoder: Encoder, texts: Sequence[str]) -> list[TextVector]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.engine.compute import cpu_threads
+from napari_ctvlp.engine.own_vocabulary import vocabulary_file
 from napari_ctvlp.engine.pipes import ArrayFolder, Message, MessageWriter, read_message
 from napari_ctvlp.engine.wire import Value, pack, unpack
 from napari_ctvlp.errors import WorkerFailed
@@ -68,7 +69,8 @@ class WorkerProcess:
     def send_job(self, number: int, verb: str, arguments: dict[str, Value]) -> None:
         """Send a job; scans and label maps cross once, by their content."""
         packed = {name: self._argument(value) for name, value in arguments.items()}
-        self.send({"kind": "job", "number": number, "verb": verb, "arguments": packed})
+        job = {"kind": "job", "number": number, "verb": verb, "arguments": packed}
+        self.send({**job, "vocabulary": str(vocabulary_file())})
         self._forget_oldest()
 
     def result(self, message: Message) -> Value:

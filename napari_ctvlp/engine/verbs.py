@@ -203,15 +203,15 @@ def ground(
     from napari_ctvlp.engine import judging
 
     chosen = compute.choose(device, store.card(model))
-    found, tokens = _looked_at(scan, anatomy, encoding, model, segmenter, device, progress)
+    found, tokens = looked_at(scan, anatomy, encoding, model, segmenter, device, progress)
     parsed = parse(phrase) if parser else Phrase(phrase, phrase)
     progress(0.9, "phrase")
     with loading:
         loaded = _encoder(model, chosen)
-        neutral, rivals = _neutral(model, chosen), judging.rivals(loaded)
+        told, rivals = neutral(model, chosen), judging.rivals(loaded)
     progress(0.95, "heatmap")
     return judging.answer(
-        loaded, tokens, parsed, found, neutral=neutral, rivals=rivals, kind=maps,
+        loaded, tokens, parsed, found, neutral=told, rivals=rivals, kind=maps,
         gate_applied=gate, several=several,
     )  # fmt: skip
 
@@ -248,7 +248,7 @@ def score(
     >>> from napari_ctvlp import open_scan, score
     >>> max(score(open_scan("chest.nii.gz")).rows, key=lambda row: row.margin)  # doctest: +SKIP
     """
-    found, tokens = _looked_at(scan, anatomy, encoding, model, segmenter, device, progress)
+    found, tokens = looked_at(scan, anatomy, encoding, model, segmenter, device, progress)
     progress(0.9, "scores")
     return _encoder(model, compute.choose(device, store.card(model))).score(tokens, found)
 
@@ -278,7 +278,7 @@ def attention(
 
 def warm_up(model: str = "mini", device: str = "auto") -> None:
     """Load an encoder and its text tower, so that the next job need not."""
-    _neutral(model, compute.choose(device, store.card(model)))
+    neutral(model, compute.choose(device, store.card(model)))
 
 
 def forget() -> None:
@@ -287,7 +287,7 @@ def forget() -> None:
     _embed_neutral.cache_clear()
 
 
-def _looked_at(
+def looked_at(
     scan: Scan,
     anatomy: AnatomyMap | None,
     encoding: Encoding | None,
@@ -311,7 +311,7 @@ def _expect_files(card: ModelCard) -> None:
         store.verify(card)
 
 
-def _neutral(model: str, chosen: Compute) -> tuple[TextVector, ...]:
+def neutral(model: str, chosen: Compute) -> tuple[TextVector, ...]:
     """Return the card's neutral phrases beside the tokens, embedded once."""
     with loading:
         return _embed_neutral(model, chosen)

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import Encoding, EncodingSummary, summary_of
+from napari_ctvlp.engine import own_vocabulary
 from napari_ctvlp.engine.jobs import CancelToken, cancellable
 from napari_ctvlp.engine.pipes import ArrayFolder, Message, MessageWriter, read_message
 from napari_ctvlp.engine.wire import Value, pack, pack_error, unpack
@@ -30,6 +31,7 @@ from napari_ctvlp.errors import CtvlpError, JobCancelled, OutOfResources, Worker
 VERBS = (
     "open_radiograph", "ground_radiograph",
     "open_scan", "segment", "encode", "ground", "score", "attention", "surfaces", "remeasure",
+    "finding", "verdicts",
     "report", "draft", "fetch_model", "import_model", "verify_model", "align", "embed", "adopt",
     "cut", "alike", "evaluate_folder",
     "place_words", "phrase_words", "place_attention", "phrase_relevance", "sensitivity",
@@ -38,6 +40,7 @@ VERBS = (
 ASKING = "evidence.asking"
 #: Modules of the engine that verbs are of; the others are of ``engine/verbs.py``.
 HOMES = {
+    "finding": "by_organ", "verdicts": "by_organ",
     "report": "reporting", "draft": "reporting", "cut": "marking", "alike": "marking",
     "evaluate_folder": "evaluating", "place_words": ASKING, "phrase_words": ASKING,
     "place_attention": ASKING, "phrase_relevance": ASKING, "sensitivity": ASKING,
@@ -121,6 +124,9 @@ class Worker:
             )
 
         token.check()
+        if message.get("vocabulary"):
+            with contextlib.suppress(CtvlpError):  # the window tells; the words from before stay
+                own_vocabulary.refresh(Path(message["vocabulary"]))
         if message["verb"] not in VERBS:
             raise _unknown_verb(message["verb"])
         home = import_module(f"napari_ctvlp.engine.{HOMES.get(message['verb'], 'verbs')}")

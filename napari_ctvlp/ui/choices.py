@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from napari_ctvlp.engine.own_vocabulary import settings_folder
 
 PLUGIN = "napari-ctvlp"
 
@@ -48,12 +49,7 @@ def keep(name: str, value: Any) -> None:
 
 def settings_file() -> Path:
     """Return the path of our own file, which need not exist yet."""
-    chosen = os.environ.get("CTVLP_CONFIG")
-    if chosen:
-        return Path(chosen) / "choices.json"
-    import platformdirs
-
-    return Path(platformdirs.user_config_dir(PLUGIN, appauthor=False)) / "choices.json"
+    return settings_folder() / "choices.json"
 
 
 def _read() -> dict[str, Any]:

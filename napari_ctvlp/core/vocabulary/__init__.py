@@ -1,13 +1,17 @@
-"""Words the product knows, in data files that users may edit; read once."""
+"""Words the product knows, in data files; read once, and again when a user's own file changed."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+#: What is worked out from findings, to be forgotten when they change.
+_FORGET: list[Callable[[], None]] = []
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Finding:
     words : tuple of str
         What users call it.
     present, absent : tuple of str
-        Prompts of the findings table.
+        Prompts of the findings table; never empty.
     narrower : tuple of str
         Findings that it is when it lies in an organ of theirs: a stone in the kidney.
     also : tuple of str
@@ -34,12 +38,10 @@ class Finding:
         What is enlarged, dilated or thickened when this is meant.
     generic : bool
         A finding only together with an organ: "enlarged".
-    snomed : str
-        SNOMED CT id, where certain.
-    ct_rate : tuple of str
-        Labels of CT-RATE it stands for.
-    fvlm : bool
-        Among the findings that fVLM names, as far as they are known.
+    snomed, radlex : str
+        SNOMED CT and RadLex id, or ``""``; see :func:`seen_codes` for how far they are verified.
+    own : bool
+        From the user's own file.
     """
 
     name: str
@@ -54,8 +56,8 @@ class Finding:
     parts: tuple[str, ...] = ()
     generic: bool = False
     snomed: str = ""
-    ct_rate: tuple[str, ...] = ()
-    fvlm: bool = False
+    radlex: str = ""
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Place:
     Attributes
     ----------
     name, title, group, side, colour, snomed : str
-        House name, plain English, list it is filed in, patient side, ``#RRGGBB``, SNOMED CT id.
+        House name, plain English, list it is filed in, patient side, ``#RRGGBB``, SNOMED CT id
+        (:func:`seen_codes` tells how far it is verified).
     words : tuple of str
         What users call it.
     sided : str
@@ -99,17 +102,79 @@ class Concept:
     margin_mm: float = 0.0
 
 
-@cache
+@dataclass(frozen=True)
+class Catalogue:
+    """A published list of findings.
+
+    Attributes
+    ----------
+    title : str
+    counted : int
+        How many findings its authors count.
+    how : {"certain", "reconstructed"}
+        Read in their own files, or put together from memory and later work.
+    anatomies : mapping of str to tuple of str
+        House organs by the published name; empty where it has none.
+    findings : mapping of str to str
+        House finding by the published name.
+    """
+
+    title: str
+    counted: int
+    how: str
+    findings: Mapping[str, str]
+    anatomies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def derived(function: Function) -> Function:
+    """Keep what a function works out until the findings change."""
+    kept: Any = cache(function)
+    _FORGET.append(kept.cache_clear)
+    return kept  # type: ignore[no-any-return]
+
+
+@derived
 def findings() -> Mapping[str, Finding]:
-    """Return findings by house name, in file order."""
-    return {row["name"]: Finding(**_tuples(row)) for row in table("findings")["finding"]}
+    """Return findings by house name: ours in file order, then the user's own."""
+    return {**shipped(), **_own}
+
+
+@cache
+def shipped() -> Mapping[str, Finding]:
+    """Return the findings that come with the package."""
+    rows = (Finding(**_tuples(row)) for row in table("findings")["finding"])
+    return {row.name: complete(row) for row in rows}
+
+
+def complete(finding: Finding) -> Finding:
+    """Return a finding with prompts and codes where it has none of its own."""
+    forms, codes = table("findings")["templates"], table("codes")
+    said: dict[str, Any] = {
+        pole: getattr(finding, pole) or tuple(form.format(finding.title) for form in forms[pole])
+        for pole in ("present", "absent")
+    }
+    snomed = finding.snomed or _code(codes["snomed"], finding.name)
+    radlex = finding.radlex or _code(codes["radlex"], finding.name)
+    return replace(finding, **said, snomed=snomed, radlex=radlex)
+
+
+def use(own: Mapping[str, Finding]) -> None:
+    """Replace the user's own findings; :func:`napari_ctvlp.core.vocabulary.own.read` makes them."""
+    global _own  # noqa: PLW0603 - there is one vocabulary
+    _own = dict(own)
+    for forget in _FORGET:
+        forget()
+
+
+_own: dict[str, Finding] = {}
 
 
 @cache
 def places() -> Mapping[str, Place]:
     """Return organs and regions by house name, in file order."""
     rows = [*table("organs")["organ"], *table("organs")["region"]]
-    return {row["name"]: Place(**_tuples(row)) for row in rows}
+    codes = table("codes")["snomed"]
+    return {row["name"]: Place(**_tuples(row), snomed=_code(codes, row["name"])) for row in rows}
 
 
 @cache
@@ -124,9 +189,32 @@ def concepts() -> tuple[Concept, ...]:
 
 
 @cache
+def catalogues() -> Mapping[str, Catalogue]:
+    """Return published catalogues by their house name."""
+    found = {}
+    for name, row in table("catalogues").items():
+        organs = {key: tuple(listed) for key, listed in row.get("anatomies", {}).items()}
+        found[name] = Catalogue(row["title"], row["counted"], row["how"], row["findings"], organs)
+    return found
+
+
+def seen_codes() -> frozenset[str]:
+    """Return the SNOMED CT and RadLex ids that were seen beside their term in public sources.
+
+    The others were written from memory; only their check digit is known to be right.
+    """
+    codes = table("codes")
+    return frozenset({*codes["snomed"]["seen"].values(), *codes["radlex"]["seen"].values()})
+
+
+@cache
 def table(name: str) -> Mapping[str, Any]:
     """Return one file of this folder as TOML."""
     return tomllib.loads(files(__name__).joinpath(f"{name}.toml").read_text("utf-8"))
+
+
+def _code(codes: Mapping[str, Mapping[str, str]], name: str) -> str:
+    return next((part[name] for part in codes.values() if name in part), "")
 
 
 def _tuples(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ What their cards may set::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from napari_ctvlp.core.encoding import Encoding
 from napari_ctvlp.core.findings import FindingRow, FindingsTable
+from napari_ctvlp.core.vocabulary import findings, shipped
 from napari_ctvlp.models import store
 from napari_ctvlp.models.encoders.prompts import (
     VECTORS,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _TOKENS = 512
 #: Published summaries have three digits: nothing is known of what lies nearer to 0 or 1.
 _LEAST = 0.0005
+_POLES = "Present and absent: cosine of the organ to the positive and to the negative prompt."
 
 
 class Progressing:
@@ -137,6 +139,9 @@ def table_of(
 ) -> FindingsTable:
     """Score the card's findings by their exact prompts, by the mean cosine where they are several.
 
+    Where any text can be read, the findings of the user's own vocabulary follow, by their prompts
+    in each of the model's organs that they are looked for in.
+
     Returns
     -------
     FindingsTable
@@ -144,16 +149,18 @@ def table_of(
         without one), and where that lies among published values, roughly. A finding whose organ
         is not there says so.
     """
-    findings: Sequence[dict[str, Any]] = card.settings.get("findings", ())
-    sides = [_several(row[side]) for row in findings for side in ("positive", "negative")]
+    own = _own(card) if prompts.free else ()
+    listed: list[dict[str, Any]] = [*card.settings.get("findings", ()), *own]
+    sides = [_several(row[side]) for row in listed for side in ("positive", "negative")]
     vectors = [prompts.vectors(texts).mean(axis=0) for texts in sides]
     rows = []
-    for finding, yes, no in zip(findings, vectors[::2], vectors[1::2], strict=True):
+    for finding, yes, no in zip(listed, vectors[::2], vectors[1::2], strict=True):
         organ, name = str(finding.get("organ", "")), str(finding["name"])
         unit, nan = encoding.organs.get(organ), float("nan")
+        said = tuple(" / ".join(_several(finding[side])) for side in ("positive", "negative"))
         if unit is None:
             why = f"The {organ or 'body'} was not found in this scan."
-            rows.append(FindingRow(organ, name, nan, nan, nan, support=why))
+            rows.append(FindingRow(organ, name, nan, nan, nan, support=why, prompts=said))
             continue
         present, absent = float(unit @ yes), float(unit @ no)
         probability = float(1 / (1 + np.exp((absent - present) / temperature)))
@@ -161,10 +168,22 @@ def table_of(
             FindingRow(
                 organ, name, present, absent, present - absent,
                 percentile=percentile(probability, finding.get("summary", ())),
-                probability=probability,
+                probability=probability, prompts=said,
             )
         )  # fmt: skip
-    return FindingsTable(tuple(rows), card.id, encoding.scan)
+    return FindingsTable(tuple(rows), card.id, encoding.scan, poles=_POLES)
+
+
+def _own(card: ModelCard) -> Iterator[dict[str, Any]]:
+    """Yield the user's own findings in the form of a card's."""
+    organs: dict[str, Sequence[str]] = card.settings.get("organs", {"": ()})
+    for finding in findings().values():
+        mine = [name for name, house in organs.items() if not name or {*house} & {*finding.organs}]
+        for organ in mine if finding.name not in shipped() else ():
+            yield {
+                "name": finding.name, "organ": organ, "positive": list(finding.present),
+                "negative": list(finding.absent),
+            }  # fmt: skip
 
 
 def _several(prompts: str | Sequence[str]) -> list[str]:

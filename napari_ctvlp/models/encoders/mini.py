@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,18 @@ from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import Encoding, TextVector, TokenGrid
 from napari_ctvlp.core.findings import FindingRow, FindingsTable
 from napari_ctvlp.core.geometry import Affine, coarse_affine
+from napari_ctvlp.core.grounding import rows_of
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.core.vocabulary import concepts
 from napari_ctvlp.models.encoders.mini_grid import inputs_of
+from napari_ctvlp.models.encoders.mini_rows import (
+    NOT_TAUGHT,
+    POLES,
+    own_rows,
+    prompts_of,
+    unjudged,
+    why_not,
+)
 from napari_ctvlp.models.protocol import Compute, ModelCard, Progress, silent
 from napari_ctvlp.models.store import unusable
 
@@ -31,9 +40,6 @@ IMAGE_WEIGHTS = "mini-image.safetensors"
 ABSENT_BIAS = -6.0
 #: Largest volume that runs in one pass, in 2 mm voxels; longer scans run in overlapping slabs.
 ONE_PASS = 14_000_000
-#: A lung that is cut by the field of view and smaller than this cannot be judged, in ml.
-LEAST_CUT_ML = 400.0
-NOT_TAUGHT = "The model was not trained to judge this finding here."
 #: Known terms that are offered for unknown words.
 NEAREST = 3
 #: Share of the adapter in a phrase's direction, where the card does not say.
@@ -157,8 +163,9 @@ class Mini:
             level = float((1 - share) * (w @ bias) + share * shifts[number])
             shift = (1 - n) * level + n * ABSENT_BIAS
             near, least = float(known[number]), self._least
-            terms = self.head.suggest(sentences[number], NEAREST, phrases[number])
-            nearest = tuple(term for term, _ in terms) if near < least else ()
+            told = near < least
+            terms = self.head.suggest(sentences[number], NEAREST, phrases[number]) if told else ()
+            nearest = tuple(term for term, _ in terms)
             out.append(TextVector(vector, shift, near, weights, least, nearest))
         return out
 
@@ -210,26 +217,43 @@ class Mini:
         ``present`` is a finding's similarity to the organ, ``absent`` the same for organs
         without it, as the pool compares them. Rows the model cannot judge hold NaN and say why.
         """
-        import torch
+        rows = []
+        for number, organ in enumerate(self.pool.organs):
+            why = why_not(organ, encoding, anatomy)
+            found = {} if why else self._compared(encoding, anatomy, number)
+            for finding in self.findings:
+                yes, no = found.get(finding, (np.nan, np.nan))
+                if not np.isfinite(yes - no):
+                    rows.append(unjudged(organ, finding, why or NOT_TAUGHT))
+                    continue
+                rows.append(
+                    FindingRow(organ, finding, yes, no, yes - no, prompts=prompts_of(finding))
+                )
+        rows += own_rows(rows)
+        return FindingsTable(tuple(rows), self.card.id, encoding.scan, poles=POLES, unit="logit")
 
+    def looked_at(self, encoding: Encoding, anatomy: AnatomyMap) -> Mapping[str, NDArray[np.bool_]]:
+        """Return where each anatomy's findings are looked for, on the first grid."""
         from napari_ctvlp.models.encoders.mini_pool import organ_masks
 
-        grid, rows = encoding.grids[0], []
+        grid = encoding.grids[0]
         masks = organ_masks(anatomy, grid.valid.shape, grid.affine)
-        for number, organ in enumerate(self.pool.organs):
-            why = _why_not(organ, encoding, anatomy)
-            tokens = grid.tokens[masks[organ] & grid.valid].astype(np.float32)
-            with torch.inference_mode():
-                own = torch.from_numpy(tokens).to(self.compute.device)
-                both = self.pool.compare(self.tower.logits(own), number)
-            present, absent = (side.cpu().numpy() for side in both)
-            for index, finding in enumerate(self.findings):
-                yes, no = float(present[index]), float(absent[index])
-                if why or not np.isfinite(yes - no):
-                    rows.append(_unjudged(organ, finding, why or NOT_TAUGHT))
-                    continue
-                rows.append(FindingRow(organ, finding, yes, no, yes - no))
-        return FindingsTable(tuple(rows), self.card.id, encoding.scan)
+        return {organ: masks[organ] & grid.valid for organ in self.pool.organs}
+
+    def _compared(
+        self, encoding: Encoding, anatomy: AnatomyMap, number: int
+    ) -> dict[str, tuple[float, float]]:
+        """Return both poles of the findings that were taught in an organ."""
+        import torch
+
+        grid, pool = encoding.grids[0], self.pool
+        taught = pool.level[number].isfinite().nonzero().flatten()
+        own = rows_of(grid)[self.looked_at(encoding, anatomy)[pool.organs[number]][grid.valid]]
+        with torch.inference_mode():
+            tokens = torch.from_numpy(own).to(self.compute.device)
+            present, absent = pool.compare(self.tower.logits(tokens, taught), number, taught)
+        both = zip(present.tolist(), absent.tolist(), strict=True)
+        return dict(zip((self.findings[n] for n in taught.tolist()), both, strict=True))
 
     def _tokens(self, hu: Array, place: Array, progress: Progress) -> NDArray[np.float16]:
         """Run the tower, in one pass or in slabs whose overlap makes them agree exactly."""
@@ -354,19 +378,3 @@ def plan_slabs(shape: tuple[int, ...], most: int = 0) -> list[tuple[slice, slice
         (slice(a, min(a + step, count)), slice(max(0, a - reach), min(a + step + reach, count)))
         for a in starts
     ]
-
-
-def _why_not(organ: str, encoding: Encoding, anatomy: AnatomyMap) -> str:
-    """Why an organ cannot be judged, or an empty text."""
-    words = organ.replace("_", " ")
-    if organ not in encoding.organs:
-        return f"The {words} is not in this scan."
-    found = anatomy.by_name.get(organ)
-    if found is not None and not found.complete and found.ml < LEAST_CUT_ML:
-        return f"Only {found.ml:.0f} ml of the {words} is in this scan."
-    return ""
-
-
-def _unjudged(organ: str, finding: str, reason: str) -> FindingRow:
-    nan = float("nan")
-    return FindingRow(organ, finding, nan, nan, nan, support=reason or "The organ has no vector.")

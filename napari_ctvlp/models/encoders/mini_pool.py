@@ -93,16 +93,18 @@ class Pool(nn.Module):
         """Return the unit vectors of "nothing found", shape (organs, 64)."""
         return functional.normalize(self.normal, dim=1)
 
-    def compare(self, logits: Tensor, organ: int) -> tuple[Tensor, Tensor]:
-        """Return each finding's similarity to an organ and its level, shape (findings,) each.
+    def compare(self, logits: Tensor, organ: int, findings: Tensor) -> tuple[Tensor, Tensor]:
+        """Return findings' similarities to an organ and their levels, shape (m,) each.
 
         Parameters
         ----------
-        logits : Tensor, shape (n, concepts)
-            Of the organ's tokens; findings are the first concepts.
+        logits : Tensor, shape (n, m)
+            Of the organ's tokens.
         organ : int
+        findings : Tensor, shape (m,)
+            The findings' numbers.
         """
-        return pooled(logits[:, : len(self.focus)], self.focus), self.level[organ]
+        return pooled(logits, self.focus[findings]), self.level[organ][findings]
 
 
 def pooled(logits: Tensor, focus: Tensor | float) -> Tensor:
@@ -118,8 +120,17 @@ def organ_masks(anatomy: AnatomyMap, shape: tuple[int, ...], affine: Affine) -> 
 
     A lung's region takes in the lateral thorax of its side, so that what is too dense to be
     called lung is still looked at; the abdomen is what lies below and beside the chest. Organs
-    the segmenter does not know are empty; regions may overlap.
+    the segmenter does not know are empty; regions may overlap. Kept with the anatomy.
     """
+    kept: dict[bytes, dict[str, Mask]] = vars(anatomy).setdefault("_organ_masks", {})
+    key = np.array(shape).tobytes() + affine.tobytes()
+    if key not in kept:
+        kept.clear()
+        kept[key] = _masks(anatomy, shape, affine)
+    return kept[key]
+
+
+def _masks(anatomy: AnatomyMap, shape: tuple[int, ...], affine: Affine) -> dict[str, Mask]:
     found = regions(anatomy)
     masks = {**_chest(found), "abdomen": _abdomen(found)}
     for name, margin in MARGIN_MM.items():

@@ -184,9 +184,11 @@ class Tower(nn.Module):
             self.middle.lerp_(mean.flatten(), MEAN_STEP)
         return token - mean + (mean - middle).detach()
 
-    def logits(self, tokens: Tensor) -> Tensor:
-        """Return concept logits of token rows, (n, 64) to (n, concepts)."""
-        return tokens @ self.table.T / NORM + self.bias
+    def logits(self, tokens: Tensor, concepts: Tensor | None = None) -> Tensor:
+        """Return logits of token rows, (n, 64) to (n, concepts): of all, or of those numbered."""
+        if concepts is None:
+            return tokens @ self.table.T / NORM + self.bias
+        return tokens @ self.table[concepts].T / NORM + self.bias[concepts]
 
 
 def channels_last(module: nn.Module) -> None:

@@ -56,6 +56,11 @@ class Prompts:
         self._spelt = {text.casefold(): text for text in self._known}
         self.positive, self.negative = positive, negative
 
+    @property
+    def free(self) -> bool:
+        """Whether any text can be read, not only those with a vector."""
+        return self._run is not None
+
     def vectors(self, texts: Sequence[str]) -> Array:
         """Return one vector per text, shape (n, c).
 
