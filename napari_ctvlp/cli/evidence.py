@@ -264,16 +264,26 @@ def sensitivity(
 
 @evidence.command()
 def equivariance(
-    ct: Ct, phrase: Words, *, json_out: Json = None, model: Model = "mini", device: Device = "auto"
+    ct: Ct,
+    phrases: Annotated[list[str], typer.Argument(metavar="PHRASE...", help="One or several.")],
+    *,
+    json_out: Json = None,
+    model: Model = "mini",
+    device: Device = "auto",
 ) -> None:
     """Store, move and mirror the scan: does the answer go along with the patient."""
+    from dataclasses import replace
+
+    from napari_ctvlp.core.parser import parse
     from napari_ctvlp.engine.evidence.equivariance import equivariance as run
 
-    probe, scan, anatomy = _start(ct, phrase, model, device)
-    trials = run(probe, scan, anatomy, progress=terminal_progress())
+    probe, scan, anatomy = _start(ct, phrases[0], model, device)
+    probes = [replace(probe, phrase=parse(text)) for text in phrases]
+    trials = run(probes, scan, anatomy, progress=terminal_progress())
     for trial in trials:
         word = "holds" if trial.holds else "does NOT hold"
-        say(f"{trial.kind:<8}{trial.label:<26}{word:<15}{trial.number:.3g} {trial.unit}")
+        say(f"{trial.phrase:<24}{trial.kind:<8}{trial.label:<26}{word:<15}{trial.number:.3g} "
+            f"{trial.unit}")  # fmt: skip
     say(f"{sum(t.holds for t in trials)} of {len(trials)} hold for {model}.")
     with Outputs(ct) as outputs:
         _told({"model": model, "trials": trials}, json_out, outputs)

@@ -154,7 +154,7 @@ def test_a_shifted_scan_keeps_its_world_points(scan):
 
 
 def test_answers_follow_the_patient(probe, scan, anatomy):
-    trials = eq.equivariance(probe, scan, anatomy)
+    trials = eq.equivariance([probe], scan, anatomy)
     told = {(t.kind, t.label): t for t in trials}
     assert all(t.holds for t in trials if t.kind != "side"), trials
     assert [t.number for t in trials if t.kind == "stored"] == [0.0] * len(eq.CODES)
@@ -256,9 +256,9 @@ def test_relevance_is_refused_where_there_is_no_tower(probe, scan, anatomy):
 
 def test_the_embedded_model_stored_in_other_orientations(around_nodule):
     probe = Probe.of("nodule")
-    trials = eq.equivariance(probe, *around_nodule, codes=("RAS", "SAL"))
+    trials = eq.equivariance([probe], *around_nodule, codes=("RAS", "SAL"))
     assert all(t.holds for t in trials if t.kind == "stored"), trials
-    assert {t.kind for t in trials} == {"stored", "shift", "mirror", "side"}
+    assert {t.kind for t in trials} == {"stored", "shift", "mirror", "map", "side"}
 
 
 def test_shuffled_weights_of_the_embedded_model(around_nodule):

@@ -12,6 +12,10 @@ import pytest
 import torch
 from torch import nn
 
+from napari_ctvlp.core.anatomy import AnatomyMap
+from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.engine.evidence.equivariance import Trial, equivariance, restored
+from napari_ctvlp.engine.evidence.probe import Probe
 from napari_ctvlp.models import store
 from napari_ctvlp.models.encoders import biovil_net, colipri_net, fvlm_net, merlin_net
 
@@ -108,3 +112,21 @@ def write_byte_pairs(folder: Path) -> None:
 def unit(count: int, width: int) -> np.ndarray:
     rows = np.random.default_rng(3).standard_normal((count, width)).astype(np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def stored(model: str, phrase: str, scan: Scan, anatomy: AnatomyMap) -> str:
+    """Say whether a scan stored in another orientation is answered with the same bits."""
+    probe = Probe.of(phrase, model, "cpu")
+    one, other = (probe.heat(*pair) for pair in ((scan, anatomy), restored(scan, anatomy, "SAL")))
+    told = [str((h.peak, h.peak_ras, h.score, h.verdict, h.reason)) for h in (one, other)]
+    if told[0] != told[1] or not np.array_equal(one.values, other.values, equal_nan=True):
+        return "different"
+    return "same" if np.isfinite(one.values).any() else "nothing looked at"
+
+
+def follows(model: str, phrase: str, scan: Scan, anatomy: AnatomyMap) -> tuple[Trial, ...]:
+    """Move and mirror a scan and print what comes along: nobody trained these weights."""
+    trials = equivariance([Probe.of(phrase, model, "cpu")], scan, anatomy, codes=())
+    for one in trials:
+        print(f"{model:<12}{one.kind:<8}{one.label:<28}{one.holds:<3}{one.number:.3g} {one.unit}")
+    return trials

@@ -128,6 +128,16 @@ def test_findings_and_a_hundred_phrases_cost_no_second_pass(chest, anatomy, pass
     assert passes == []
 
 
+def test_an_answer_does_not_know_how_the_scan_was_stored(chest, anatomy, hosting):
+    assert hosting.stored("fvlm", "nodule", chest, anatomy) == "same"
+
+
+@pytest.mark.long
+def test_what_comes_along_when_the_patient_moves(chest, anatomy, hosting):
+    trials = hosting.follows("fvlm", "nodule", chest, anatomy)
+    assert all(one.holds for one in trials if one.kind == "side"), "a gate has a side by itself"
+
+
 def test_another_card_is_another_result():
     card = store.card("fvlm")
     finer = dataclasses.replace(card, settings={**card.settings, "maps": {"shifts": 2}})

@@ -73,6 +73,30 @@ def test_a_scan_is_encoded_once_grounded_and_scored(
 
 
 @pytest.mark.parametrize("model", MODELS)
+def test_an_answer_does_not_know_how_the_scan_was_stored(
+    model: str, small: ModuleType, chest: Scan, anatomy: AnatomyMap, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    small.host(model, tmp_path, monkeypatch)
+    assert small.stored(model, "nodules", chest, anatomy) == "same"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("model", MODELS)
+def test_what_comes_along_when_the_patient_moves(
+    model: str, small: ModuleType, chest: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    small.host(model, tmp_path, monkeypatch)
+    labels = np.ones(chest.shape, np.uint8)
+    labels[:, :, :38][chest.hu[:, :, :38] < -600] = 2
+    labels[:, :, 38:][chest.hu[:, :, 38:] < -600] = 3
+    names = [(1, "soft_tissue"), (2, "lung_right"), (3, "lung_left")]
+    lungs = anatomy_from_labels(labels, chest, names, source="hu")
+    trials = small.follows(model, "nodules", chest, lungs)
+    assert all(one.holds for one in trials if one.kind == "side"), "a gate has a side by itself"
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_without_its_words_a_model_knows_the_vectors_it_was_given(
     model: str, small: ModuleType, chest: Scan, anatomy: AnatomyMap, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

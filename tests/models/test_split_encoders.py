@@ -164,6 +164,19 @@ def test_a_split_adds_up_to_the_score_of_what_the_phrase_names(model, scan):
 
 
 @pytest.mark.parametrize("model", MODELS)
+def test_an_answer_does_not_know_how_the_scan_was_stored(model, scan, hosting):
+    found = {hosting.stored(model, phrase, scan, drawn(scan)) for phrase in PHRASES[model]}
+    assert "same" in found
+    assert "different" not in found
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("model", MODELS)
+def test_what_comes_along_when_the_patient_moves(model, scan, hosting):
+    assert hosting.follows(model, "nodule of the lung", scan, drawn(scan))
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_every_finding_is_a_row_with_the_softmax_of_its_prompts(model, scan):
     table = verbs.score(scan, anatomy=drawn(scan), model=model, device="cpu")
     assert len(table.rows) == len(store.card(model).settings["findings"])

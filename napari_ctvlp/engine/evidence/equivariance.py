@@ -2,7 +2,8 @@
 
 Three trials: the same scan stored in other orientations must give the same numbers; a scan moved
 by whole tokens must move its peak by as much, within one token; a mirrored scan must mirror the
-peak of a phrase without a side, and a phrase with a side must change it.
+peak of a phrase without a side, and a phrase with a side must change it. Beside the mirrored peak
+stands the correlation of the two maps: two places nearly as high may change ranks.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ctvlp.core.anatomy import AnatomyMap, anatomy_from_labels
-from napari_ctvlp.core.geometry import Affine, from_ipl, oriented_affine, spacing, to_ipl, transform
+from napari_ctvlp.core.encoding import Encoding
+from napari_ctvlp.core.geometry import (
+    Affine,
+    from_ipl,
+    oriented_affine,
+    spacing,
+    to_ipl,
+    transform,
+    voxel_of,
+)
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.parser import parse
 from napari_ctvlp.core.regions import side_mm
@@ -25,6 +35,8 @@ from napari_ctvlp.models.protocol import Progress, silent
 
 #: Orientations tried where nobody asks for others: flips and permutations of every axis.
 CODES = ("RAS", "LPS", "SAR", "PIL", "AIR", "ILP")
+#: Maps that correlate this well are called mirrored.
+ALIKE = 0.9
 _OTHER = {"left": "right", "right": "left"}
 
 
@@ -34,7 +46,9 @@ class Trial:
 
     Attributes
     ----------
-    kind : {"stored", "shift", "mirror", "side"}
+    phrase : str
+    kind : {"stored", "shift", "mirror", "map", "side"}
+        "map" is told beside "mirror" and is no bar.
     label : str
     holds : bool
     number : float
@@ -42,6 +56,7 @@ class Trial:
     unit : str
     """
 
+    phrase: str
     kind: str
     label: str
     holds: bool
@@ -50,37 +65,58 @@ class Trial:
 
 
 def equivariance(
-    probe: Probe,
+    probes: Sequence[Probe],
     scan: Scan,
     anatomy: AnatomyMap,
     codes: Sequence[str] = CODES,
     progress: Progress = silent,
 ) -> tuple[Trial, ...]:
-    """Try a phrase without a side on a scan stored, moved and mirrored.
+    """Try phrases without a side on a scan stored, moved and mirrored.
 
     Parameters
     ----------
-    probe : Probe
-        Its phrase names no side.
+    probes : sequence of Probe
+        Phrases of one encoder, which encodes each changed scan once for all of them.
     scan : Scan
     anatomy : AnatomyMap
         Is stored, moved and mirrored with the scan.
     codes : sequence of str
         Orientations to store the scan in.
     progress : callable
+
+    Returns
+    -------
+    tuple of Trial
+        Phrase by phrase.
     """
-    first = probe.heat(scan, anatomy)
-    made = []
+    encode = probes[0].encoder.encode
+    plain = probes[0].untouched(scan, anatomy), anatomy
+    first = [probe.heat_of(*plain) for probe in probes]
+    rows: list[list[Trial]] = [[] for _ in probes]
     for number, code in enumerate(codes):
         progress(0.5 * number / len(codes), f"stored {code}")
-        made.append(_stored(probe, scan, anatomy, code, first))
+        again, organs = restored(scan, anatomy, code)
+        encoding = encode(again, organs)
+        for row, probe, before in zip(rows, probes, first, strict=True):
+            row.append(_stored(probe, probe.heat_of(encoding, organs), code, before))
     for axis, name in enumerate("IPL"):
         progress(0.5 + 0.1 * axis, f"moved along {name}")
-        made.append(_moved(probe, scan, anatomy, axis, name, first))
+        count = whole_tokens(float(scan.spacing[axis]), float(spacing(first[0].affine)[axis]))
+        further, organs = moved(scan, anatomy, axis, count)
+        encoding = encode(further, organs)
+        step = transform(scan.affine, np.eye(3)[axis] * count) - transform(scan.affine, np.zeros(3))
+        for row, probe, before in zip(rows, probes, first, strict=True):
+            gap = _away(probe.heat_of(encoding, organs), before, step)
+            holds = gap <= float(spacing(before.affine)[axis]) + 1e-6
+            label = f"{count} voxels along {name}"
+            row.append(Trial(probe.phrase.text, "shift", label, holds, gap, "mm off"))
     progress(0.85, "mirrored")
-    turned, flipped = mirrored(scan), mirrored_anatomy(anatomy, scan)
-    made.append(_mirrored(probe.heat(turned, flipped), first, scan))
-    return (*made, *_sides(probe, (scan, anatomy), (turned, flipped)))
+    turned, organs = mirrored(scan), mirrored_anatomy(anatomy, scan)
+    flipped = encode(turned, organs), organs
+    for row, probe, before in zip(rows, probes, first, strict=True):
+        row.extend(_mirrored(probe, probe.heat_of(*flipped), before, scan))
+        row.extend(_sides(probe, plain, flipped))
+    return tuple(trial for row in rows for trial in row)
 
 
 def restored(scan: Scan, anatomy: AnatomyMap, code: str) -> tuple[Scan, AnatomyMap]:
@@ -116,31 +152,22 @@ def mirrored_anatomy(anatomy: AnatomyMap, scan: Scan) -> AnatomyMap:
     return anatomy_from_labels(labels, mirrored(scan), names, source=anatomy.source)
 
 
-def _stored(probe: Probe, scan: Scan, anatomy: AnatomyMap, code: str, first: Heatmap) -> Trial:
-    heat = probe.heat(*restored(scan, anatomy, code))
-    same = np.array_equal(heat.values, first.values, equal_nan=True)
-    gap = float(np.nanmax(np.abs(heat.values - first.values), initial=0.0))
-    told = (heat.peak, heat.support, heat.verdict, heat.reason)
-    equal = same and str(told) == str((first.peak, first.support, first.verdict, first.reason))
-    return Trial("stored", f"as {code}", equal, gap, "largest difference")
-
-
-def _moved(
-    probe: Probe, scan: Scan, anatomy: AnatomyMap, axis: int, name: str, first: Heatmap
-) -> Trial:
-    """Move the patient on the grid by whole tokens, air coming in behind."""
-    token = float(spacing(first.affine)[axis])
-    count = whole_tokens(float(scan.spacing[axis]), token)
+def moved(scan: Scan, anatomy: AnatomyMap, axis: int, count: int) -> tuple[Scan, AnatomyMap]:
+    """Move the patient on the grid by whole voxels, air coming in behind."""
     hu, labels = np.roll(scan.hu, count, axis), np.roll(anatomy.labels, count, axis)
     parts = [slice(None)] * 3
     parts[axis] = slice(0, count)
     hu[tuple(parts)], labels[tuple(parts)] = -1000, 0
-    moved = Scan(hu, scan.affine, scan.source, scan.meta)
-    heat = probe.heat(moved, replace(anatomy, labels=labels, digest=moved.digest))
-    step = np.zeros(3)
-    step[axis] = count
-    gap = _away(heat, first, transform(scan.affine, step) - transform(scan.affine, np.zeros(3)))
-    return Trial("shift", f"{count} voxels along {name}", gap <= token + 1e-6, gap, "mm off")
+    further = Scan(hu, scan.affine, scan.source, scan.meta)
+    return further, replace(anatomy, labels=labels, digest=further.digest)
+
+
+def _stored(probe: Probe, heat: Heatmap, code: str, first: Heatmap) -> Trial:
+    same = np.array_equal(heat.values, first.values, equal_nan=True)
+    gap = float(np.nanmax(np.abs(heat.values - first.values), initial=0.0))
+    told = (heat.peak, heat.support, heat.verdict, heat.reason)
+    equal = same and str(told) == str((first.peak, first.support, first.verdict, first.reason))
+    return Trial(probe.phrase.text, "stored", f"as {code}", equal, gap, "largest difference")
 
 
 def whole_tokens(step: float, token: float) -> int:
@@ -155,28 +182,49 @@ def whole_tokens(step: float, token: float) -> int:
     return min(counts, key=lambda n: (round(abs(n * step / token - round(n * step / token)), 6), n))
 
 
-def _mirrored(heat: Heatmap, first: Heatmap, scan: Scan) -> Trial:
+def _mirrored(probe: Probe, heat: Heatmap, first: Heatmap, scan: Scan) -> tuple[Trial, ...]:
+    """Compare with the mirror image of the first map: its peak, and all of it."""
+    text, middle = probe.phrase.text, _centre(scan)[0]
     if heat.peak_ras is None or first.peak_ras is None:
-        return Trial("mirror", "peak mirrored", False, float("nan"), "mm off")
-    middle = _centre(scan)[0]
+        return (Trial(text, "mirror", "peak mirrored", False, float("nan"), "mm off"),)
     expected = np.array(first.peak_ras) * (-1, 1, 1) + (2 * middle, 0, 0)
     gap = float(np.linalg.norm(expected - heat.peak_ras))
     token = float(np.linalg.norm(spacing(first.affine)))
-    return Trial("mirror", "peak mirrored", gap <= token, gap, "mm off")
+    alike = _alike(heat, first, middle)
+    return (
+        Trial(text, "mirror", "peak mirrored", gap <= token, gap, "mm off"),
+        Trial(text, "map", "map mirrored", alike >= ALIKE, alike, "correlation"),
+    )
+
+
+def _alike(heat: Heatmap, first: Heatmap, middle: float) -> float:
+    """Return the correlation of a map with another's mirror image, where both were searched."""
+    cells = np.argwhere(first.allowed & np.isfinite(first.values))
+    points = transform(first.affine, cells) * (-1, 1, 1) + (2 * middle, 0, 0)
+    other = np.rint(voxel_of(heat.affine, points)).astype(int)
+    inside = ((other >= 0) & (other < heat.values.shape)).all(axis=1)
+    pair = np.stack([
+        first.values[tuple(cells[inside].T)], heat.values[tuple(other[inside].T)]
+    ])  # fmt: skip
+    pair = pair[:, np.isfinite(pair).all(axis=0)]
+    return float(np.corrcoef(pair)[0, 1]) if pair.shape[1] > 1 else float("nan")
 
 
 def _sides(
-    probe: Probe, plain: tuple[Scan, AnatomyMap], turned: tuple[Scan, AnatomyMap]
+    probe: Probe, plain: tuple[Encoding, AnatomyMap], turned: tuple[Encoding, AnatomyMap]
 ) -> tuple[Trial, ...]:
     """A phrase with a side peaks on that side, in the scan and in its mirror image."""
     found = []
     for side in _OTHER:
         sided = replace(probe, phrase=parse(f"{probe.phrase.text} on the {side}"))
-        for label, (scan, anatomy) in (("", plain), (" of the mirror image", turned)):
-            peak = sided.heat(scan, anatomy).peak_ras
-            left = float("nan") if peak is None else float(side_mm(anatomy, peak))
+        for label, known in (("", plain), (" of the mirror image", turned)):
+            peak = sided.heat_of(*known).peak_ras
+            left = float("nan") if peak is None else float(side_mm(known[1], peak))
             holds = left > 0 if side == "left" else left < 0
-            found.append(Trial("side", f"{side}{label}", holds, left, "mm left of the midline"))
+            words = f"{side}{label}"
+            found.append(
+                Trial(probe.phrase.text, "side", words, holds, left, "mm left of the midline")
+            )
     return tuple(found)
 
 
