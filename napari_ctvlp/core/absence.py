@@ -25,9 +25,12 @@ from napari_ctvlp.core.geometry import spacing, transform, voxel_of
 from napari_ctvlp.core.heatmap import Heatmap, Verdict
 from napari_ctvlp.core.regions import side_mm
 
-#: The comparisons, in the order of a calibration's weights; all are differences of logits but
-#: the last, which is a decimal logarithm of ml.
-CLUES = ("level", "denied", "neutral", "rival", "mirror", "elsewhere", "standing", "extent")
+#: The comparisons, in the order of a calibration's weights: the peak's logit, what of it lies above
+#: even odds, differences of logits, and the last a decimal logarithm of ml.
+CLUES = ("level", "height", "denied", "neutral", "rival", "mirror", "elsewhere", "standing",
+         "extent")  # fmt: skip
+#: Those that rise and fall with the peak.
+_WITH_PEAK = ("level", "denied", "neutral", "rival", "mirror", "elsewhere", "standing")
 #: Radius around the peak in which findings are compared, and around its mirror image, in mm.
 NEAR_MM, MIRROR_MM = 8.0, 16.0
 #: Values are compared as logits of numbers clipped to these.
@@ -150,14 +153,21 @@ def clues(
     ml = float(np.prod(spacing(heat.affine))) / 1000
     return {
         "level": top,
+        "height": max(0.0, top),
         "denied": here - _logit(_mean(grid, near, denied)) if denied else math.nan,
         "neutral": top - _logit(max(heat.background.values, default=math.nan)),
         "rival": here - _logit(max(rivals, default=math.nan)),
         "mirror": top - _logit(_mirrored(heat, grid, anatomy, peak)),
         "elsewhere": top - _logit(_quantile(outside, 0.999)),
-        "standing": top - _logit(_quantile(inside, 0.9)),
+        "standing": top - _logit(_quantile(inside, 0.5)),
         "extent": math.log10(ml * max(1, int((inside > heat.peak / 2).sum()))),
     }
+
+
+def moved(found: Mapping[str, float], by: float) -> dict[str, float]:
+    """Return clues as they would be with the peak's logit higher ``by`` so much, all else equal."""
+    out = {name: value + by * (name in _WITH_PEAK) for name, value in found.items()}
+    return out | {"height": max(0.0, out.get("level", math.nan))}
 
 
 def judged(
@@ -225,6 +235,7 @@ def _answer(
 
 _WORDS = {
     "level": ("the peak is high", "the peak is low"),
+    "height": ("the peak is better than even", "the peak is no better than even"),
     "denied": ("it beats its denial", "its denial fits as well"),
     "neutral": ("phrases without meaning stay lower", "phrases without meaning reach as high"),
     "rival": ("no other finding fits better there", "another finding fits better there"),

@@ -16,12 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from napari_ctvlp.core.absence import Calibration, local_value
+from napari_ctvlp.core.absence import Calibration, local_value, moved
 from napari_ctvlp.core.encoding import TextVector, TokenGrid
 from napari_ctvlp.core.heatmap import Heatmap, Wording
-
-#: Clues that rise and fall with the height of the peak itself.
-_WITH_PEAK = ("level", "denied", "neutral", "rival")
 
 
 def filled(card: Mapping[str, Any], query: str, pole: str) -> tuple[str, ...]:
@@ -90,10 +87,8 @@ def spread(
         value = local_value(grid, vector, peak, sigma_mm)
         support = math.nan
         if calibration is not None:
-            moved = {
-                n: v + (_logit(value) - middle) * (n in _WITH_PEAK) for n, v in heat.clues.items()
-            }
-            support = calibration.probability(moved, heat.phrase.finding or concept)
+            clues = moved(heat.clues, _logit(value) - middle)
+            support = calibration.probability(clues, heat.phrase.finding or concept)
         found.append(Wording(text, value, support))
     return tuple(found)
 

@@ -52,8 +52,8 @@ def seen(grid, anatomy, text="nodule", vector=ONE, **others):
 def calibrated(**slopes):
     weights = tuple(slopes.get(name, 0.0) for name in CLUES)
     return Calibration(
-        "mini", "w", (0.0,) * 8, (1.0,) * 8, weights, 0.0, {"mass": 1.0}, 0.7, 0.3,
-        0.1, 0.1, 3, 10, 90, "2026-11-25", "phantoms",
+        "mini", "w", (0.0,) * len(CLUES), (1.0,) * len(CLUES), weights, 0.0, {"mass": 1.0},
+        0.7, 0.3, 0.1, 0.1, 3, 10, 90, "2026-11-25", "phantoms",
     )  # fmt: skip
 
 

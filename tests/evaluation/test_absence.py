@@ -8,7 +8,7 @@ import pytest
 from napari_ctvlp.core.absence import CLUES
 from napari_ctvlp.evaluation.absence import chart, layout
 from napari_ctvlp.evaluation.absence.curves import false_support, interval, report, risk_coverage
-from napari_ctvlp.evaluation.absence.fit import fit
+from napari_ctvlp.evaluation.absence.fit import FITTED, fit
 from napari_ctvlp.evaluation.absence.pairs import Pair
 from napari_ctvlp.evaluation.runner import plain
 from napari_ctvlp.evaluation.tables import text
@@ -21,8 +21,8 @@ def made(count=400, seed=0):
     for number in range(count):
         there = bool(rng.random() < 0.3)
         clues = dict.fromkeys(CLUES, math.nan)
-        clues |= {"level": rng.normal(0.3 * there, 1), "rival": rng.normal(3.0 * there, 1)}
-        peak = 1 / (1 + math.exp(-clues["level"]))
+        clues |= {"extent": rng.normal(0.3 * there, 1), "standing": rng.normal(3.0 * there, 1)}
+        peak = 1 / (1 + math.exp(-clues["extent"]))
         finding = ("nodule", "mass")[number % 2]
         rows.append(Pair(f"ct{number % 4}", finding, there, peak, 0.5, clues, "", "", "present"))
     return rows
@@ -63,13 +63,25 @@ def test_the_surest_answers_come_first():
 def test_the_fit_finds_what_tells_and_keeps_its_false_alarm_level():
     known = fit(made(), "mini", "w", "numbers", false_alarm=0.1)
     slopes = dict(zip(CLUES, known.slopes, strict=True))
-    assert slopes["rival"] > 3 * abs(slopes["level"])
-    assert slopes["mirror"] == pytest.approx(0, abs=1e-6)
+    assert slopes["standing"] > 3 * abs(slopes["extent"])
+    assert slopes["height"] == pytest.approx(0, abs=1e-6)
+    assert not any(slopes[name] for name in CLUES if name not in FITTED)
     assert (known.scans, known.positives + known.negatives) == (4, 400)
     fresh = made(2000, seed=9)
     called = [known.probability(p.clues, p.finding) >= known.present for p in fresh if not p.there]
     assert np.mean(called) <= 0.1 + 2 * math.sqrt(0.1 * 0.9 / 120)
     assert known.absent <= known.present
+
+
+def test_more_of_a_clue_never_speaks_against_a_finding():
+    turned = [Pair(**{**vars(p), "there": not p.there}) for p in made()]
+    assert fit(turned, "mini", "w", "numbers").slopes == (0.0,) * len(CLUES)
+
+
+def test_how_often_a_finding_was_there_is_no_evidence():
+    rare = [p for n, p in enumerate(made(1200)) if p.finding == "mass" or not p.there or n % 5 == 1]
+    known = fit(rare, "mini", "w", "numbers")
+    assert known.offsets["nodule"] == pytest.approx(known.offsets["mass"], abs=0.4)
 
 
 def test_labels_without_meaning_give_no_support():

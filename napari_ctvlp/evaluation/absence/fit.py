@@ -1,6 +1,9 @@
 """Fits the absence check: how much each comparison of a peak weighs, and where answers part.
 
-Scores that thresholds are set on come from fits without the CT they belong to.
+Few CTs decide, so little is fitted: three clues, none of which may speak against a finding by
+being stronger, and one offset per finding. Present and absent weigh the same within each finding:
+how often it was painted is no evidence. Scores that thresholds are set on come from fits without
+the CT they belong to.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from scipy import optimize
 from napari_ctvlp.core.absence import CLUES, Calibration
 from napari_ctvlp.evaluation.absence.pairs import Pair
 
+#: The clues that weigh; with the others beside them CTs left out of the fit were told worse.
+FITTED = ("height", "standing", "extent")
 #: Strength of the pull toward 0: of the clues' weights, and of a finding's own offset.
 PULL, OWN_PULL = 1.0, 3.0
 
@@ -68,7 +73,7 @@ def fit(
 
 def _fitted(pairs: Sequence[Pair]) -> Calibration:
     """Fit clue weights and findings' offsets by penalised logistic regression."""
-    raw = np.array([[pair.clues[name] for name in CLUES] for pair in pairs], np.float64)
+    raw = np.array([[pair.clues[name] for name in FITTED] for pair in pairs], np.float64)
     known = np.isfinite(raw)
     count = np.maximum(known.sum(axis=0), 1)
     means = np.where(known, raw, 0).sum(axis=0) / count
@@ -78,21 +83,46 @@ def _fitted(pairs: Sequence[Pair]) -> Calibration:
     names = sorted({pair.finding for pair in pairs})
     own = np.array([[pair.finding == name for name in names] for pair in pairs], np.float64)
     table = np.hstack([np.ones((len(pairs), 1)), clues, own])
-    pull = np.array([0.0, *[PULL] * len(CLUES), *[OWN_PULL] * len(names)])
-    truth = np.array([pair.there for pair in pairs], np.float64)
-    weights = _logistic(table, truth, pull)
-    slopes, offsets = weights[1 : 1 + len(CLUES)], weights[1 + len(CLUES) :]
+    pull = np.array([0.0, *[PULL] * len(FITTED), *[OWN_PULL] * len(names)])
+    truth = np.array([pair.there for pair in pairs], np.bool_)
+    found = _logistic(table, truth, _balanced(truth, own > 0), pull)
+    offsets = found[1 + len(FITTED) :]
     return Calibration(
-        "", "", tuple(means.tolist()), tuple(scales.tolist()), tuple(slopes.tolist()),
-        float(weights[0]), dict(zip(names, offsets.tolist(), strict=True)),
+        "", "", _spread(means, 0.0), _spread(scales, 1.0), _spread(found[1:], 0.0),
+        float(found[0]), dict(zip(names, offsets.tolist(), strict=True)),
         0.5, 0.5, 0.0, 0.0, 0, 0, 0, "", "",
     )  # fmt: skip
 
 
-def _logistic(table: Matrix, truth: Matrix, pull: Matrix) -> Matrix:
-    """Minimise the log loss, present and absent weighing the same in all, plus the pull."""
-    share = truth.mean()
-    weight = np.where(truth > 0, 0.5 / share, 0.5 / (1 - share))
+def _spread(fitted: Matrix, rest: float) -> tuple[float, ...]:
+    """Return numbers of :data:`FITTED` in the order of :data:`CLUES`, ``rest`` for the others."""
+    known = dict(zip(FITTED, fitted.tolist(), strict=False))
+    return tuple(known.get(name, rest) for name in CLUES)
+
+
+def _balanced(there: NDArray[np.bool_], own: NDArray[np.bool_]) -> Matrix:
+    """Return weights with which present and absent count the same within each finding.
+
+    A finding counts by the root of how often it is there; one that is only there or only absent
+    counts nothing, unless all are so.
+    """
+    weight = np.zeros(len(there))
+    whole = np.ones((len(there), 1), np.bool_)
+    for mine in (*own.T, *([] if _both(there, own) else whole.T)):
+        kinds = [mine & there, mine & ~there]
+        if all(kind.any() for kind in kinds):
+            for kind in kinds:
+                weight[kind] = math.sqrt(kinds[0].sum()) / kind.sum()
+    return np.asarray(weight * len(there) / (2 * weight.sum()), np.float64)
+
+
+def _both(there: NDArray[np.bool_], own: NDArray[np.bool_]) -> bool:
+    """Return True when some finding is there in one scan and absent in another."""
+    return bool((own[there].any(axis=0) & own[~there].any(axis=0)).any())
+
+
+def _logistic(table: Matrix, truth: NDArray[np.bool_], weight: Matrix, pull: Matrix) -> Matrix:
+    """Minimise the weighted log loss plus the pull; no clue's slope is below 0."""
 
     def loss(w: Matrix) -> tuple[float, Matrix]:
         logits = table @ w
@@ -100,7 +130,10 @@ def _logistic(table: Matrix, truth: Matrix, pull: Matrix) -> Matrix:
         slope = table.T @ (weight * (1 / (1 + np.exp(-logits)) - truth)) + pull * w
         return float(value), slope
 
-    found = optimize.minimize(loss, np.zeros(table.shape[1]), jac=True, method="L-BFGS-B")
+    free = [(None, None)] * (table.shape[1] - 1 - len(FITTED))
+    bounds = [(None, None), *[(0.0, None)] * len(FITTED), *free]
+    start = np.zeros(table.shape[1])
+    found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
     return np.asarray(found.x, np.float64)
 
 
