@@ -39,22 +39,28 @@ def score(
     names: Names = "",
     series: Series = "",
     device: Device = "auto",
+    answers: Annotated[
+        bool, typer.Option("--answers", help="Also answer each row: present, absent, cannot tell.")
+    ] = False,
 ) -> None:
     """Score every finding by anatomy; a row that cannot be judged says why."""
-    from napari_ctvlp.engine import export, verbs
+    from napari_ctvlp.engine import by_organ, export, verbs
 
     with Outputs(ct) as outputs:
         half = outputs.add(out, (".csv",))
         progress = terminal_progress()
         scan = verbs.open_scan(ct, series=series_choice(series), progress=progress)
         anatomy = drawn(labels, names, scan, progress)
-        table = verbs.score(
-            scan, anatomy=anatomy, model=model, segmenter=segmenter, device=device,
-            progress=progress,
-        )  # fmt: skip
-        rows = export.score_rows(table)
+        how: dict[str, Any] = {
+            "anatomy": anatomy, "model": model, "segmenter": segmenter, "device": device,
+            "progress": progress,
+        }  # fmt: skip
+        table = verbs.score(scan, **how)
+        if answers:
+            table = by_organ.verdicts(scan, table.rows, **how)
+        rows = export.score_rows(table, answers=answers)
         with half.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, (*COLUMNS, *(export.ANSWERED if answers else ())))
             writer.writeheader()
             writer.writerows(rows)
         told = {"model": model, "scan": export.scan_facts(scan), "rows": rows}

@@ -94,13 +94,14 @@ def row_phrase(row: FindingRow) -> str:
     return finding if not organ or organ.lower() in finding else f"{finding} in the {organ}"
 
 
-def organs_of(row: FindingRow, heat: Heatmap, known: Iterable[str]) -> frozenset[str]:
+def organs_of(row: FindingRow, heat: Heatmap | None, known: Iterable[str]) -> frozenset[str]:
     """Return the organs of an anatomy, among ``known`` names, that a row is about.
 
     Those of the row's organ or region; for a model's own organ, those its heatmap was searched in.
     """
     place = places().get(row.organ)
-    named = (place.members or (place.name,)) if place is not None else heat.gate.anatomy
+    searched = heat.gate.anatomy if heat is not None else ()
+    named = (place.members or (place.name,)) if place is not None else searched
     members = (places()[name].members or (name,) for name in named if name in places())
     return frozenset(name for group in members for name in group) & frozenset(known)
 

@@ -20,7 +20,7 @@ What a model's card may set, with the defaults of :class:`Settings`::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,8 @@ from napari_ctvlp.core.vocabulary import findings
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+#: Ends the gate's sentence where a map is the evidence of one organ.
+WITHIN = "Of it only where the model looks for findings of this organ."
 #: Begins the reason of a denied phrase.
 DENIED = "Not asserted: the phrase denies it, the map shows where it was looked for. "
 
@@ -162,7 +164,10 @@ def heatmap(
     if chosen.mirror > 0:
         values = _minus_mirror(values, grid, anatomy, chosen)
     found, allowed = gate(phrase, anatomy, grid.valid.shape, grid.affine, gate_applied, concept)
-    allowed = allowed & grid.valid if within is None else allowed & grid.valid & within
+    allowed = allowed & grid.valid
+    if within is not None:
+        allowed = allowed & within
+        found = replace(found, applied=True, words=f"{found.words} {WITHIN}")
     peak = float(values[allowed].max()) if allowed.any() else float("nan")
     neutral = _background(grid, anatomy, background, chosen, allowed, peak)
     doubt = _untaught(phrase, settings) or _doubt(phrase, vector, anatomy, chosen, peak)

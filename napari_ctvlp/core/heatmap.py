@@ -120,6 +120,9 @@ class Heatmap:
         The prompts whose mean this is.
     flips : bool
         Some wordings would be called present and others would not.
+    within : str
+        The organ whose findings this is the evidence of, searched only where the model looks for
+        them; ``""`` for a phrase that was asked by itself.
     """
 
     values: NDArray[np.float32]
@@ -142,6 +145,7 @@ class Heatmap:
     clues: Mapping[str, float] = field(default_factory=dict)
     wordings: tuple[Wording, ...] = ()
     flips: bool = False
+    within: str = ""
 
     def __post_init__(self) -> None:
         """Freeze the arrays and check the affine."""

@@ -115,10 +115,11 @@ def _asking(
     told, rivals = verbs.neutral(model, chosen), judging.rivals(encoder)
 
     def ask(row: FindingRow, maps: str = "") -> Heatmap:
-        return judging.answer(
+        heat = judging.answer(
             encoder, tokens, parse(row_phrase(row)), anatomy, neutral=told, rivals=rivals,
             kind=maps, within=_place(encoder, tokens, anatomy, row.organ),
         )  # fmt: skip
+        return replace(heat, within=row.organ)
 
     return ask
 

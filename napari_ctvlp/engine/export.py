@@ -109,9 +109,14 @@ SCORED = (
 )  # fmt: skip
 
 
-def score_rows(table: FindingsTable) -> list[dict[str, Plain]]:
+#: What is exported beside it of a row that was answered.
+ANSWERED = ("verdict", "calibrated", "reason")
+
+
+def score_rows(table: FindingsTable, *, answers: bool = False) -> list[dict[str, Plain]]:
     """Return the rows of a findings table; a number that does not exist is None."""
-    return [{name: plain(getattr(row, name)) for name in SCORED} for row in table.rows]
+    names = (*SCORED, *(ANSWERED if answers else ()))
+    return [{name: plain(getattr(row, name)) for name in names} for row in table.rows]
 
 
 def scan_facts(scan: Scan) -> dict[str, Plain]:

@@ -20,7 +20,7 @@ DOCKS = {
     "Phrases": ("docks.phrases", "PhrasesDock", "session"),
     "Answers": ("docks.answers", "AnswersDock", "room"),
     "Organs": ("docks.organs", "OrgansDock", "room"),
-    "Findings": ("docks.findings", "FindingsDock", "session"),
+    "Findings": ("docks.findings", "FindingsDock", "room"),
     "Windows": ("docks.windows", "WindowsDock", "room"),
     "Measure": ("docks.measure", "MeasureDock", "room"),
     "3D": ("views.solid", "Solid", "room"),

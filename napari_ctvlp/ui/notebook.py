@@ -125,7 +125,7 @@ class Notebook(QObject):
         self._gates[text] = gate
 
     def _answered(self, heatmap: Heatmap | None) -> None:
-        if heatmap is not None:
+        if heatmap is not None and not heatmap.within:  # a session asks its phrases by themselves
             text = heatmap.phrase.text
             self.asked[text] = (heatmap, self._gates.get(text, True))
 

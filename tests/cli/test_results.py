@@ -93,7 +93,7 @@ def test_gate_and_parser_can_be_switched_off(ctvlp, ct):
 
 
 def test_score_writes_every_row(ctvlp, ct, scan, tmp_path):
-    done = ctvlp("score", ct, "--out", tmp_path / "scores.csv", "--json", "-")
+    done = ctvlp("score", ct, "--out", tmp_path / "scores.csv", "--json", "-", "--answers")
     assert done.exit_code == 0, done.stderr
     table = verbs.score(scan)
     with (tmp_path / "scores.csv").open(newline="") as file:
@@ -104,8 +104,10 @@ def test_score_writes_every_row(ctvlp, ct, scan, tmp_path):
     for row, expected in zip(rows, table.rows, strict=True):
         if row["margin"]:
             assert float(row["margin"]) == pytest.approx(expected.margin)
+            assert row["verdict"] in ("present", "absent", "cannot tell")
         else:
             assert row["support"]
+            assert (row["verdict"], row["reason"]) == ("cannot tell", row["support"])
     assert len(json.loads(done.stdout)["rows"]) == len(rows)
 
 

@@ -153,7 +153,7 @@ def _times(a: int, b: int) -> int:
 def _refused(found: str) -> InputRefused:
     return InputRefused(
         "bad-vocabulary",
-        "tables [[finding]] with a name, organs and words (docs/vocabulary.md).",
+        "tables [[finding]] with a name, organs and words (docs/findings.md).",
         found,
         "Mend the file; until then the words from before are used.",
     )

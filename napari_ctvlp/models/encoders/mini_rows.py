@@ -32,7 +32,8 @@ def why_not(organ: str, encoding: Encoding, anatomy: AnatomyMap) -> str:
 
 def prompts_of(finding: str) -> tuple[str, ...]:
     """Return what stands behind the two poles of a finding."""
-    title = shipped()[finding].title
+    known = shipped().get(finding)
+    title = known.title if known is not None else finding.replace("_", " ")
     return (f"the concept {title!r}, as taught", f"its level in training, half way to no {title}")
 
 
