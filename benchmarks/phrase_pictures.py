@@ -18,12 +18,16 @@ from typing import Any
 
 from pictures_evidence import HEIGHT, WIDTH, shoot, write
 from PIL import Image
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDockWidget
 
 from napari_ctvlp.core.resources import sample_folder
 
+PANELS = ["phrases", "answers", "places", "report"]
 ROOT = Path(__file__).resolve().parents[1]
-NODULE, EFFUSION = "spiculated 25 mm nodule in the left lower lobe", "pleural effusion on the right"
-OTHERS = ("calcification of the aorta", "ground glass opacity", "lung mass", "emphysema")
+NODULE, UNSURE = "spiculated 25 mm nodule in the left lower lobe", "emphysema"
+FIRST = (NODULE, UNSURE)
+OTHERS = ("lung mass", "pleural effusion", "ground glass opacity", "calcification of the aorta")
 REPORT = """FINDINGS: There is a 25 mm spiculated nodule in the left lower lobe. No effusion or
 pneumothorax. Mild emphysema in both upper lobes. The heart is enlarged. No lytic bone lesion.
 Possible consolidation in the right lower lobe.
@@ -34,13 +38,15 @@ IMPRESSION: Nodule in the left lower lobe, suspicious for malignancy. Large effu
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "phrases")
-    out = parser.parse_args().out
+    parser.add_argument("--only", nargs="*", choices=PANELS, default=PANELS)
+    options = parser.parse_args()
+    out = options.out
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("CTVLP_CACHE", folder)
         os.environ["CTVLP_CONFIG"] = folder
         os.environ["NAPARI_CONFIG"] = str(Path(folder) / "settings.yaml")
-        Pictures(out).draw()
+        Pictures(out).draw(options.only)
 
 
 class Pictures:
@@ -55,8 +61,8 @@ class Pictures:
         self.session = self.room.session
         self.viewer.window.set_geometry(0, 0, WIDTH, HEIGHT)
 
-    def draw(self) -> None:
-        """Go through all of them."""
+    def draw(self, panels: list[str]) -> None:
+        """Go through the states of some panels."""
         from napari_ctvlp.ui.arrange import lay_out
         from napari_ctvlp.ui.window import settle
 
@@ -68,10 +74,9 @@ class Pictures:
         self.until(lambda: self.session.study.findings is not None, "the findings")
         self.room.desk.set_window("Lung")
         lay_out(self.viewer)
-        self.phrases()
-        self.answers(answers)
-        self.places()
-        self.report()
+        self.ask(NODULE)
+        for name in panels:
+            getattr(self, name)(*([answers] if name == "answers" else []))
         self.viewer.close()
         self.room.bridge.close()
 
@@ -80,12 +85,11 @@ class Pictures:
         from napari_ctvlp.ui.docks.suggest import Vocabulary
 
         panel, session = self.window.docks["Phrases"], self.session
-        self.ask(NODULE)
         self.shoot("asked", panel)
         session.set_look(replace(session.look, lines=True, hatch=True))
         self.shoot("lines-and-hatching", panel)
         session.set_look(replace(session.look, lines=False, hatch=False))
-        self.ask(EFFUSION)
+        self.ask(UNSURE)
         self.shoot("no-support", panel)
         self.ask("No evidence of a pleural effusion on the right")
         self.shoot("denied", panel)
@@ -97,41 +101,36 @@ class Pictures:
 
     def answers(self, panel: Any) -> None:
         """Draw the answers panel in its states."""
-        from napari_ctvlp.ui.window import settle
-
-        for phrase in OTHERS:
+        for phrase in (*FIRST, *OTHERS):
             self.ask(phrase)
         panel.table.selectRow(0)
         self.shoot("answers-listed", panel)
         panel.together.setChecked(True)
         panel.table.clearSelection()
-        self.session.look_at(next(iter(panel.gallery.answers.values())).heat.peak_ras)
+        self.session.look_at(panel.gallery.answers[NODULE, "mini"].heat.peak_ras)
         self.shoot("answers-together", panel)
         panel.together.setChecked(False)
         panel.table.selectRow(1)
         panel.subtract()
         self.shoot("answers-not-two", panel)
-        rows = panel.table.selectionModel()
         panel.table.clearSelection()
-        for number in (0, 5):
-            index = panel.table.model().index(number, 0)
-            rows.select(index, rows.SelectionFlag.Select | rows.SelectionFlag.Rows)
+        rows, model = panel.table.selectionModel(), panel.table.model()
+        for number in (0, list(panel.gallery.answers).index(("lung mass", "mini"))):
+            rows.select(model.index(number, 0), rows.SelectionFlag.Select | rows.SelectionFlag.Rows)
         panel.show_beside()
-        self.session.look_at(next(iter(panel.gallery.answers.values())).heat.peak_ras)
-        settle(1)
         self.shoot("answers-side-by-side", panel)
         self.window.docks["Compare"].close_it()
         self.front(self.window.docks["Views"])
         panel.subtract()
-        self.session.study.put("heatmap", next(iter(panel.gallery.answers.values())).heat)
-        self.viewer.layers[-1].visible = True
-        heat = next(one for one in self.viewer.layers if one.name.startswith("Heat"))
+        heat, apart = (self.layer(begins) for begins in ("Heat", "Difference"))
         heat.visible = False
         self.shoot("answers-difference", panel)
-        self.viewer.layers.remove(
-            next(one for one in self.viewer.layers if one.name.startswith("Difference"))
-        )
+        self.viewer.layers.remove(apart)
         heat.visible = True
+
+    def layer(self, begins: str) -> Any:
+        """Return the layer whose name begins so."""
+        return next(one for one in self.viewer.layers if one.name.startswith(begins))
 
     def places(self) -> None:
         """Draw the pieces of a map, and the places alike."""
@@ -156,6 +155,7 @@ class Pictures:
         print("disagree:", [panel.rows[n].text for n in split])
         before = self.session.study.heatmap
         panel.table.selectRow(split[-1])
+        panel.table.scrollToItem(panel.table.item(split[-1], 1))
         panel.table.cellClicked.emit(split[-1], 0)
         self.until(lambda: self.session.study.heatmap is not before, "its map")
         self.shoot("report", panel)
@@ -167,6 +167,8 @@ class Pictures:
     def ask(self, text: str) -> None:
         """Ask for a phrase and wait for its map."""
         before = self.session.study.heatmap
+        if before is not None and before.phrase.text == text:
+            return
         self.session.ground(text)
         self.until(lambda: self.session.study.heatmap is not before, text)
 
@@ -177,6 +179,13 @@ class Pictures:
         made = make_dock(title, self.viewer)
         self.viewer.window.add_dock_widget(made, name=title, area="right", tabify=True)
         return made
+
+    def heighten(self, widget: Any) -> None:
+        """Give the lower group of docks, with this one, most of the height."""
+        parent = widget
+        while not isinstance(parent, QDockWidget):
+            parent = parent.parent()
+        self.window.docks["Views"].window().resizeDocks([parent], [470], Qt.Orientation.Vertical)
 
     def front(self, dock: Any) -> None:
         """Bring a dock to the front."""
@@ -191,7 +200,9 @@ class Pictures:
         wait_for(self.room, ready, what, 1800)
 
     def shoot(self, state: str, dock: Any) -> None:
-        """Draw the window with a dock in front."""
+        """Draw the window with a dock in front, and room for one that came last."""
+        if dock is not self.window.docks["Phrases"]:
+            self.heighten(dock)
         shoot(self.window, dock, self.out, state)
 
     def save(self, widget: Any, state: str) -> None:

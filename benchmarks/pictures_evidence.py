@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-WIDTH, HEIGHT, COLOURS = 1280, 800, 128
+WIDTH, HEIGHT, COLOURS = 1280, 800, 224
 
 
 def shoot(window: Any, dock: Any, out: Path, name: str) -> None:
@@ -16,8 +16,12 @@ def shoot(window: Any, dock: Any, out: Path, name: str) -> None:
     from napari_ctvlp.ui.window import settle
 
     raise_dock(dock)
-    settle(2.5)
-    raw = window.viewer.screenshot(canvas_only=False, flash=False)
+    settle(0.5)
+    window.docks["Views"].fit()
+    window.docks["Views"].flush()
+    for _ in range(2):  # the first one makes every view paint what it holds
+        settle(1.5)
+        raw = window.viewer.screenshot(canvas_only=False, flash=False)
     write(Image.fromarray(raw[..., :3]), out / f"{name}-{WIDTH}x{HEIGHT}.png")
 
 

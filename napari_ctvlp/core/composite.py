@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 from napari_ctvlp.core.geometry import Affine
 from napari_ctvlp.core.heatmap import Heatmap
+from napari_ctvlp.core.interpolation import linear_aligned
 
 Array = NDArray[np.float32]
 Colour = tuple[float, float, float]
+#: A place has a value when at least this share of its neighbours on another grid has one.
+_SUPPORT = 0.5
 
 
 class Composite:
@@ -30,6 +33,8 @@ class Composite:
         The strongest phrase's share of its full scale, 0..1.
     winner : ndarray, shape (i, p, l), uint8
         1 + its place among the colours, 0 for none.
+    rgba : ndarray, shape (i, p, l, 4), uint8
+        The picture: colour of the winner, its strength as alpha.
     """
 
     def __init__(self, shape: tuple[int, ...], affine: Affine, threshold: float = 0.05) -> None:
@@ -37,6 +42,7 @@ class Composite:
         self.strength: Array = np.full(shape, threshold, np.float32)
         self.winner = np.zeros(shape, np.uint8)
         self.colours: list[Colour] = []
+        self.rgba = np.zeros((*shape, 4), np.uint8)
 
     def add(self, heat: Heatmap, colour: Colour) -> None:
         """Draw one more phrase; earlier ones win where they are as strong.
@@ -44,32 +50,23 @@ class Composite:
         Raises
         ------
         ValueError
-            For another grid, or more than 255 phrases; a fault of the program.
+            For more than 255 phrases; a fault of the program.
         """
-        if heat.values.shape != self.winner.shape or not np.allclose(heat.affine, self.affine):
-            raise ValueError("a composite holds heatmaps of one grid")
         if len(self.colours) == np.iinfo(np.uint8).max:
             raise ValueError("a composite holds 255 phrases at most")
         self.colours.append(colour)
-        share = np.where(heat.allowed, heat.values, np.float32(0)) / np.float32(heat.full_scale)
+        share = shares_on(heat, self.winner.shape, self.affine)
         stronger = share > self.strength  # NaN is not
         self.strength[stronger] = share[stronger]
         self.winner[stronger] = len(self.colours)
-
-    @property
-    def rgba(self) -> NDArray[np.uint8]:
-        """The picture, shape (i, p, l, 4): colour of the winner, its strength as alpha."""
-        table = np.array([(0.0, 0.0, 0.0), *self.colours])
-        out = np.empty((*self.winner.shape, 4), np.uint8)
-        out[..., :3] = np.rint(255 * table).astype(np.uint8)[self.winner]
-        out[..., 3] = np.where(self.winner > 0, 255 * np.clip(self.strength, 0, 1), 0)
-        return out
+        self.rgba[stronger, :3] = np.rint(255 * np.array(colour))
+        self.rgba[stronger, 3] = 255 * np.clip(share[stronger], 0, 1)
 
 
 def composite(
     heats: Sequence[Heatmap], colours: Sequence[Colour], threshold: float = 0.05
 ) -> Composite:
-    """Return the picture of several heatmaps of one grid, at least one."""
+    """Return the picture of several heatmaps, at least one, on the grid of the first."""
     made = Composite(heats[0].values.shape, heats[0].affine, threshold)
     for heat, colour in zip(heats, colours, strict=True):
         made.add(heat, colour)
@@ -82,17 +79,33 @@ def difference(one: Heatmap, other: Heatmap) -> Array:
     Returns
     -------
     ndarray, shape (i, p, l), float32
-        -1..1 for probabilities; NaN where either did not look or may not be searched.
-
-    Raises
-    ------
-    ValueError
-        For maps on two grids.
+        On the first one's grid. -1..1 for probabilities; NaN where either did not look or may not
+        be searched.
     """
-    if one.values.shape != other.values.shape or not np.allclose(one.affine, other.affine):
-        raise ValueError("only maps on one grid can be subtracted")
-    parts = [np.where(h.allowed, h.values, np.nan) / h.full_scale for h in (one, other)]
-    return np.asarray(parts[0] - parts[1], np.float32)
+    first, second = (shares_on(heat, one.values.shape, one.affine) for heat in (one, other))
+    return np.asarray(first - second, np.float32)
+
+
+def shares_on(heat: Heatmap, shape: tuple[int, ...], affine: Affine) -> Array:
+    """Return a map as shares of its full scale on a grid, NaN where it was not searched.
+
+    Parameters
+    ----------
+    heat : Heatmap
+    shape, affine
+        The grid; another one than the map's own is reached by linear interpolation.
+
+    Returns
+    -------
+    ndarray, shape (i, p, l), float32
+    """
+    shares = np.where(heat.allowed, heat.values, np.nan) / np.float32(heat.full_scale)
+    if heat.values.shape == shape and np.allclose(heat.affine, affine):
+        return np.asarray(shares, np.float32)
+    known = np.isfinite(shares)
+    sums = linear_aligned(np.where(known, shares, 0).astype(np.float32), heat.affine, shape, affine)
+    weight = linear_aligned(known.astype(np.float32), heat.affine, shape, affine)
+    return np.where(weight >= _SUPPORT, sums / np.maximum(weight, 1e-6), np.nan).astype(np.float32)
 
 
 def volume_ml(heat: Heatmap, share: float = 0.5) -> float:

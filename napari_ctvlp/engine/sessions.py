@@ -56,7 +56,8 @@ class SavedSession:
     view : mapping
         Whatever the window wants back: window, point, organs, looks, key images.
     results : tuple of mapping
-        One per phrase: ``sha256`` of the heatmap's values, peak, place, margin, verdict.
+        One per phrase: ``sha256`` of the heatmap's values, peak, place, margin, verdict, support,
+        shares, wordings.
     """
 
     scan: str
@@ -133,6 +134,11 @@ def result_of(heatmap: Heatmap) -> dict[str, Any]:
         "peak_ras_mm": heatmap.peak_ras,
         "margin": heatmap.margin,
         "verdict": heatmap.verdict,
+        "support": heatmap.support,
+        "naive": heatmap.naive,
+        "p_value": heatmap.background.p_value,
+        "shares": heatmap.shares,
+        "wordings": [(one.text, one.value, one.support) for one in heatmap.wordings],
     }
     return {name: plain(value) for name, value in numbers.items()}
 
@@ -258,7 +264,8 @@ def run_session(
                 progress=part(progress, 0.5, 1.0),
             )
             result = result_of(heatmap)
-            answers.append({**result, "same": result == dict(known)})
+            same = bool(known) and all(result.get(name) == told for name, told in known.items())
+            answers.append({**result, "same": same})
     return answers
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.components.overlays import SceneOverlay, TextOverlay
 from napari.layers import Layer
+from numpy.typing import NDArray
+from pydantic import PrivateAttr
 from qtpy.QtWidgets import QWidget
 
 #: Half length of a crosshair line in mm: beyond any scan.
@@ -74,6 +76,69 @@ def _register_crosshair() -> bool:
 
 
 HAS_CROSSHAIR = _register_crosshair()
+
+
+class Strokes(SceneOverlay):  # type: ignore[misc]
+    """Pieces of lines in a view's plane; an overlay, so that scrolling rebuilds no layer.
+
+    Attributes
+    ----------
+    stamp : int
+        Rises when there are other pieces.
+    """
+
+    stamp: int = 0
+    _ends: Any = PrivateAttr(default=None)
+    _colours: Any = PrivateAttr(default=None)
+
+    def show(self, ends: NDArray[np.float64], colours: NDArray[np.float32]) -> None:
+        """Draw pieces, shape (n, 2, 3) in world (I, P, L) mm, each in its RGBA, shape (n, 4)."""
+        if len(ends) or (self._ends is not None and len(self._ends)):
+            self._ends, self._colours = ends, colours
+            self.stamp += 1
+
+    def on(self, axes: list[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return both ends of every piece on two world axes, and a colour for each end."""
+        if self._ends is None or not len(self._ends):
+            return np.zeros((2, 2), np.float32), np.zeros((2, 4), np.float32)
+        flat = self._ends.reshape(-1, 3)[:, axes]
+        return flat.astype(np.float32), np.repeat(self._colours, 2, axis=0)
+
+
+def _register_strokes() -> bool:
+    """Tell napari how to draw :class:`Strokes` (private names seen in 0.9.2 and 0.10.0rc1)."""
+    try:
+        from napari._vispy.overlays.base import ViewerOverlayMixin, VispySceneOverlay
+        from napari._vispy.utils.visual import overlay_to_visual
+        from vispy.scene.visuals import Line
+    except ImportError:
+        return False
+
+    class VispyStrokes(ViewerOverlayMixin, VispySceneOverlay):  # type: ignore[misc]
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(node=Line(connect="segments", width=1.5, antialias=False), **kwargs)
+            self.overlay.events.stamp.connect(self._draw)
+            self.reset()
+            self._draw()
+
+        def _draw(self, event: object = None) -> None:
+            displayed = list(self.viewer.dims.displayed)
+            if len(displayed) != 2 or max(displayed) > 2:
+                self.node.visible = False
+                return
+            pos, color = self.overlay.on(displayed[::-1])
+            self.node.set_data(pos=pos, color=color)
+            self._on_visible_change()
+
+        def close(self) -> None:
+            self.overlay.events.stamp.disconnect(self._draw)
+            super().close()
+
+    overlay_to_visual[Strokes] = VispyStrokes
+    return True
+
+
+HAS_STROKES = _register_strokes()
 
 
 class Mark(TextOverlay):  # type: ignore[misc]

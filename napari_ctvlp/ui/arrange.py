@@ -31,6 +31,8 @@ DOCKS = {
     "Export": ("docks.export", "ExportDock", "room"),
     "Compare": ("docks.compare", "CompareDock", "room"),
     "Report": ("docks.report", "ReportDock", "session"),
+    "Pieces": ("docks.pieces", "PiecesDock", "room"),
+    "Places alike": ("docks.alike", "AlikeDock", "room"),
     "Cohort": ("docks.cohort", "CohortDock", "room"),
     "Evaluate": ("docks.evaluate", "EvaluateDock", "room"),
 }

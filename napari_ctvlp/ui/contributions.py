@@ -163,6 +163,16 @@ def report_dock() -> QWidget:
     return _dock("Report")
 
 
+def pieces_dock() -> QWidget:
+    """Return the dock that cuts a map into measured pieces."""
+    return _dock("Pieces")
+
+
+def alike_dock() -> QWidget:
+    """Return the dock that shows what resembles the place under the crosshair."""
+    return _dock("Places alike")
+
+
 def key_image() -> None:
     """Bookmark what the window shows as a key image."""
     from napari_ctvlp.ui.notebook import notebook_of

@@ -12,9 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from psygnal import Signal
 
-from napari_ctvlp.core.encoding import AttentionMaps
 from napari_ctvlp.core.geometry import screen_to_ras
-from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.measure import auto_window
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.ui.choices import prefer, preference
@@ -157,9 +155,7 @@ class Desk:
         if viewer is None:
             return None
         active = viewer.layers.selection.active
-        if isinstance(active, Image) and not active.rgb and not isinstance(
-            noun_of(active), Heatmap | AttentionMaps
-        ):  # fmt: skip
+        if isinstance(active, Image) and not active.rgb and OVER not in active.metadata:
             return active
         found = (one for one in viewer.layers if study is not None and noun_of(one) is study.scan)
         return next(found, None)

@@ -17,7 +17,9 @@ from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.scan import Scan, ScanMeta, Source
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.ui.choices import preference
-from napari_ctvlp.ui.palette import QUIET, heat_colormap, organ_colormap, organ_title
+from napari_ctvlp.ui.drawn import DRAWN, Drawn, drawn_of, heat_state
+from napari_ctvlp.ui.palette import QUIET, Colour, heat_colormap, organ_colormap, organ_title
+from napari_ctvlp.ui.session import Look
 from napari_ctvlp.ui.windows import WINDOWS, Limits
 
 #: Metadata key under which a layer keeps the noun it shows.
@@ -117,15 +119,10 @@ def fine_grid(values: NDArray[np.float32], affine: Affine) -> tuple[NDArray[np.f
     return np.asarray(out, dtype=np.float32), fine
 
 
-def heat_state(heatmap: Heatmap) -> str:
-    """Return how a heatmap is to be drawn: asserted, unsupported or not asserted."""
-    if heatmap.phrase.negated:
-        return "not asserted"
-    return "asserted" if heatmap.verdict == "present" else "unsupported"
-
-
-def heat_arguments(heatmap: Heatmap, colormap: str = "inferno") -> dict[str, Any]:
-    """Return data and arguments of the layer of a heatmap.
+def heat_arguments(
+    heatmap: Heatmap, colormap: str = "inferno", colour: Colour | None = None
+) -> dict[str, Any]:
+    """Return data and arguments of the layer of a heatmap, or in a colour of its own.
 
     NaN and what the gate excludes become the minimum: colour-map alpha hides them, while a
     NaN would eat into its neighbours when the GPU interpolates.
@@ -139,13 +136,13 @@ def heat_arguments(heatmap: Heatmap, colormap: str = "inferno") -> dict[str, Any
     return {
         "data": data,
         "name": f"Heat: {heatmap.phrase.text}{suffix}",
-        "colormap": heat_colormap(colormap, state),
+        "colormap": heat_colormap(colormap, state, colour),
         "contrast_limits": (0.0, 1.0),
         "interpolation2d": "linear",
         "projection_mode": "none",
         "blending": "translucent",
         "opacity": 0.55,
-        "metadata": {NOUN: heatmap},
+        "metadata": {NOUN: heatmap, DRAWN: (Drawn(heatmap, colour),)},
         **placement(affine),
     }
 
@@ -153,6 +150,23 @@ def heat_arguments(heatmap: Heatmap, colormap: str = "inferno") -> dict[str, Any
 def heatmap_layer(heatmap: Heatmap, colormap: str = "inferno") -> Image:
     """Return the image layer of a heatmap; contrast limits are 0..1 for every phrase."""
     return Image(**heat_arguments(heatmap, colormap))
+
+
+def dress(layer: Image, look: Look) -> None:
+    """Draw the layer of a heatmap as a look says."""
+    (drawn,) = drawn_of(layer)
+    set_looks(layer, opacity=look.opacity, contrast_limits=[look.threshold, 1.0])
+    state = heat_state(drawn.heat)
+    colours = heat_colormap(look.colormap, state, drawn.colour, look.pale)
+    if layer.colormap.name != colours.name:
+        layer.colormap = colours
+
+
+def set_looks(layer: Layer, **looks: object) -> None:
+    """Set what is not so yet: every change rebuilds shaders and pictures."""
+    for name, look in looks.items():
+        if getattr(layer, name) != look:
+            setattr(layer, name, look)
 
 
 def attention_layer(attention: AttentionMaps, organ: str) -> Image:

@@ -10,7 +10,8 @@ from qtpy.QtCore import QRect, Qt
 from qtpy.QtGui import QColor, QFont, QImage, QPainter
 
 from napari_ctvlp.errors import InputRefused
-from napari_ctvlp.ui.layers import heat_state, noun_of
+from napari_ctvlp.ui.drawn import heat_state
+from napari_ctvlp.ui.layers import noun_of
 from napari_ctvlp.ui.palette import organ_colour, organ_title
 from napari_ctvlp.ui.room import Room
 
@@ -82,7 +83,10 @@ class _Legend:
         self.top += max(_LINE, used.height() + 4)
 
     def bar(self, colours: Colormap, threshold: float, state: str) -> None:
-        """Draw the colour bar of the heatmap from its threshold to 1."""
+        """Draw the colour bar of the heatmap from its threshold to 1; outlines have none."""
+        if state != "asserted":
+            self.text(f"{state}: outlined at 0.25, 0.50 and 0.75, not filled")
+            return
         width = _WIDE - 80
         for x in range(width):
             r, g, b, _ = colours.map(np.array([x / width]))[0]

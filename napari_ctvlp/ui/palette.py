@@ -18,6 +18,8 @@ HEAT_MAPS = ("inferno", "viridis", "plasma", "magma")
 #: Tissues that fill the whole body would hide the picture: they start unchecked.
 QUIET = frozenset({"soft_tissue", "muscle", "fat"})
 Colour = tuple[float, float, float]
+#: How strongly what is not asserted is filled where somebody asks for that.
+_PALE = 0.35
 
 
 @cache
@@ -60,7 +62,17 @@ def organ_colormap(anatomy: AnatomyMap, shown: Iterable[str]) -> DirectLabelColo
     return DirectLabelColormap(color_dict=colours)
 
 
-def heat_colormap(name: str, state: str = "asserted") -> Colormap:
+def difference_colormap() -> Colormap:
+    """Return purple to green through nothing: where two maps agree the CT stays as it is."""
+    ramp = np.linspace(-1, 1, 129)
+    colours = np.asarray(ensure_colormap("PRGn").map((ramp + 1) / 2))[:, :3]
+    alpha = np.clip(2.5 * np.abs(ramp), 0, 1)
+    return Colormap(np.concatenate([colours, alpha[:, None]], axis=1), name="ctvlp difference")
+
+
+def heat_colormap(
+    name: str, state: str = "asserted", colour: Colour | None = None, pale: bool = False
+) -> Colormap:
     """Return a colour map whose alpha rises from 0, so that low values leave the CT untouched.
 
     Parameters
@@ -68,11 +80,17 @@ def heat_colormap(name: str, state: str = "asserted") -> Colormap:
     name : str
         One of :data:`HEAT_MAPS`.
     state : {"asserted", "unsupported", "not asserted"}
-        ``unsupported`` (nothing found) is drawn in pale violet, ``not asserted`` (a negated
-        phrase) in grey, whatever the chosen map: neither may look like a finding.
+        ``unsupported`` (nothing found) and ``not asserted`` (a negated phrase) are not filled
+        at all: lines show them, so that neither looks like a finding.
+    colour : tuple of float, optional
+        One colour instead of a map's.
+    pale : bool
+        Fill what is not asserted faintly: violet without support, grey where it is denied.
     """
     ramp = np.linspace(0, 1, 128)
-    if state == "asserted":
+    if colour is not None:
+        colours = np.tile(colour, (len(ramp), 1))
+    elif state == "asserted":
         colours = np.asarray(ensure_colormap(name).map(0.25 + 0.75 * ramp))
     else:
         low, high = {
@@ -81,5 +99,8 @@ def heat_colormap(name: str, state: str = "asserted") -> Colormap:
         }[state]
         colours = np.array(low) + ramp[:, None] * (np.array(high) - np.array(low))
     alpha = np.clip(ramp * 2.5, 0, 1)
+    if state != "asserted":
+        alpha = alpha * (_PALE if pale else 0.0)
     rgba = np.concatenate([colours[:, :3], alpha[:, None]], axis=1)
-    return Colormap(rgba, name=f"ctvlp {name} {state}")
+    own = "" if colour is None else f" {colour}"
+    return Colormap(rgba, name=f"ctvlp {name} {state}{own}{' pale' if pale else ''}")

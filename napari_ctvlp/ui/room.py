@@ -30,14 +30,15 @@ from napari_ctvlp.ui.layers import (
     anatomy_layer,
     attention_layer,
     ct_layer,
+    dress,
     heat_arguments,
-    heat_state,
     loud_organs,
     noun_of,
     scan_of,
+    set_looks,
 )
 from napari_ctvlp.ui.measures import Measures
-from napari_ctvlp.ui.palette import heat_colormap, organ_colormap
+from napari_ctvlp.ui.palette import organ_colormap
 from napari_ctvlp.ui.session import Look, Session, Study
 
 
@@ -194,10 +195,10 @@ class Room(QObject):
         if isinstance(layer, Image) and _same_grid(layer, arguments):
             layer.metadata = {**layer.metadata, **arguments["metadata"]}
             layer.data = arguments["data"]
-            _set(layer, name=arguments["name"], visible=True)
+            set_looks(layer, name=arguments["name"], visible=not self.session.together)
         else:
             self._remove(Heatmap)
-            self._add(Image(**arguments))
+            self._add(Image(**arguments, visible=not self.session.together))
         self._show_look(look)
         if look.jump and heatmap.peak_ras is not None:
             self.session.look_at(heatmap.peak_ras)
@@ -205,11 +206,7 @@ class Room(QObject):
     def _show_look(self, look: Look) -> None:
         layer = self._layer(Heatmap)
         if isinstance(layer, Image):
-            state = heat_state(layer.metadata[NOUN])
-            _set(layer, opacity=look.opacity, contrast_limits=[look.threshold, 1.0])
-            colours = heat_colormap(look.colormap, state)
-            if layer.colormap.name != colours.name:
-                layer.colormap = colours
+            dress(layer, look)
 
     def _attend(self, organ: str) -> None:
         """Show the attention of an organ as soon as it is known; none for ``""``."""
@@ -236,13 +233,6 @@ def _centre(scan: Scan) -> list[float]:
     """RAS mm of the middle voxel."""
     middle = (np.array(scan.shape) - 1) // 2
     return [float(value) for value in transform(scan.affine, middle)]
-
-
-def _set(layer: Layer, **looks: object) -> None:
-    """Set what is not so yet: every change rebuilds shaders and pictures."""
-    for name, look in looks.items():
-        if getattr(layer, name) != look:
-            setattr(layer, name, look)
 
 
 def _same_grid(layer: Image, arguments: dict[str, Any]) -> bool:

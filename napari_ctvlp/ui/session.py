@@ -113,16 +113,34 @@ class Look:
         One of ``palette.HEAT_MAPS``.
     jump : bool
         Whether a new heatmap moves the crosshair to its peak.
+    lines : bool
+        Lines at named levels over a map that is supported; one without support always has them.
+    hatch : bool
+        Hatching where nothing was searched.
+    cells : bool
+        The model's own grid.
+    pale : bool
+        Fill maps without support faintly, beside their lines.
     """
 
     opacity: float = 0.55
     threshold: float = 0.05
     colormap: str = "inferno"
     jump: bool = True
+    lines: bool = False
+    hatch: bool = False
+    cells: bool = False
+    pale: bool = False
 
 
 class Session:
-    """The open study, the jobs on it and the point everybody looks at."""
+    """The open study, the jobs on it and the point everybody looks at.
+
+    Attributes
+    ----------
+    together : bool
+        Several phrases are drawn as one layer, and the one in front is not.
+    """
 
     study_changed = Signal(object)
     jobs_changed = Signal()
@@ -131,6 +149,7 @@ class Session:
     shown_organs_changed = Signal(frozenset)
     grounding = Signal(str, bool)
     attention_wanted = Signal(str)
+    beside_wanted = Signal(object)
     look_changed = Signal(object)
     models_changed = Signal()
 
@@ -138,6 +157,7 @@ class Session:
         self.runner = runner
         self.run = Run()
         self.look = Look()
+        self.together = False
         self.study: Study | None = None
         self.point: Point | None = None
         self.shown_organs: frozenset[str] = frozenset()
@@ -243,8 +263,8 @@ class Session:
     def compute(self, verb: str, done: Callable[[Any], None], **arguments: Any) -> None:
         """Run a verb on the study for a dock that keeps the answer itself."""
         if self.study is not None:
-            study, model = self.study, self.run.model
-            self._start(verb, done, anatomy=study.anatomy, model=model, **arguments)
+            given = {"model": self.run.model, **arguments}
+            self._start(verb, done, anatomy=self.study.anatomy, **given)
 
     def attend(self, organ: str) -> None:
         """Show where an organ's query looked; ``""`` shows none."""

@@ -1,12 +1,13 @@
 """Many phrases in one picture, added one by one; differences and volumes."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from napari_ctvlp.core.composite import Composite, composite, difference, volume_ml
-from napari_ctvlp.core.geometry import ipl_affine
+from napari_ctvlp.core.composite import composite, difference, volume_ml
+from napari_ctvlp.core.geometry import coarse_affine, ipl_affine
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.phrase import Phrase
 
@@ -48,12 +49,14 @@ def test_the_21st_phrase_costs_little():
     np.testing.assert_array_equal(picture, composite(heats, colours).rgba)
 
 
-def test_other_grids_are_refused():
-    seen = Composite((2, 2, 2), AFFINE)
-    with pytest.raises(ValueError, match="one grid"):
-        seen.add(heat(np.zeros((3, 2, 2))), RED)
-    with pytest.raises(ValueError, match="one grid"):
-        difference(heat(np.zeros((3, 2, 2))), heat(np.zeros((2, 2, 2))))
+def test_another_grid_is_brought_to_the_first():
+    coarse = replace(heat(np.full((3, 3, 3), 0.5)), affine=coarse_affine(AFFINE, 2))
+    fine = heat(np.full((6, 6, 6), 0.75))
+    seen = composite([fine, coarse], [RED, BLUE])
+    assert (seen.winner == 1).all()
+    apart = difference(fine, coarse)
+    np.testing.assert_allclose(apart[1:5, 1:5, 1:5], 0.25)
+    assert np.isnan(difference(fine, heat(np.ones((3, 6, 6))))[4:]).all(), "nobody looked there"
 
 
 def test_difference_and_volume():

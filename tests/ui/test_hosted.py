@@ -117,7 +117,21 @@ def test_findings_of_fvlm_are_told_as_what_they_are(viewer, hosted, scan, wait, 
         wait(lambda known=before: session.study.heatmap is not known or failures)
         assert session.study.heatmap.organ == "heart"
         assert session.study.heatmap.kind == ("split" if kind.startswith("parts") else "cosine")
+    answers = make_dock("Answers", viewer)
+    viewer.window.add_dock_widget(answers)
+    answers.gallery.add(session.study.heatmap)
+    answers.models.setCurrentText("mini")
+    answers.table.selectRow(answers.table.rowCount() - 1)
+    answers.ask.click()
+    wait(lambda: "mini:" in answers.state.text() or failures)
     assert not failures
+    pair = list(answers.gallery.answers.values())[-2:]
+    assert [one.heat.model for one in pair] == ["fvlm", "mini"]
+    assert pair[0].heat.values.shape != pair[1].heat.values.shape
+    answers.gallery.subtract(*pair)
+    (layer,) = [one for one in viewer.layers if one.name.startswith("Difference")]
+    assert layer.data.shape == pair[0].heat.values.shape
+    assert np.abs(layer.data).max() > 0
     session.study.put("findings", FindingsTable((FindingRow("lung", "mass", 1, 0, 1),), "x", ""))
     assert dock.view.isColumnHidden(COLUMNS.index("probability"))
     assert dock.note.text().startswith("Similarities, not probabilities.")

@@ -77,6 +77,9 @@ def test_what_was_asked_and_starred_is_suggested_first(room, viewer):
     assert favourites() == ["a mass of my own"]
     listed = dock.suggestions.words.stringList()
     assert listed[0] == "a mass of my own"
+    menu = dock.before.menu()
+    menu.aboutToShow.emit()
+    assert [action.text() for action in menu.actions()] == ["\u2605 a mass of my own"]
     dock.suggestions.setCompletionPrefix("hydroneph")
     assert "hydronephrosis" in dock.suggestions.currentCompletion()
     dock.star.click()
@@ -104,7 +107,10 @@ def test_a_report_becomes_rows_that_lead_to_their_peaks(room, viewer, wait, tmp_
     wait(lambda: dock.table.rowCount() == 3)
     assert [row.polarity for row in dock.rows] == ["present", "absent", "present"]
     for number, row in enumerate(dock.rows):
-        bold = dock.table.item(number, 2).font().bold()
+        told = dock.table.item(number, 1)
+        assert told.text().startswith(row.text)
+        assert f"report: {row.polarity}, model: {row.verdict}" in told.text()
+        bold = told.font().bold()
         assert bold == (row.agreement == "disagree")
     assert "3 statements asked" in dock.words.text()
     dock.table.cellClicked.emit(0, 0)

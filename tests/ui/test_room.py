@@ -8,6 +8,7 @@ from napari.layers import Image
 from qtpy.QtCore import Qt
 
 from napari_ctvlp.core.anatomy import AnatomyMap
+from napari_ctvlp.core.geometry import ras_to_screen
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.phantom import NODULE_MM, NODULE_RAS, phantom
 from napari_ctvlp.errors import CtvlpError, InputRefused, WorkerFailed
@@ -107,6 +108,18 @@ def test_from_scan_to_phrase_and_back(room, small, wait, qtbot):
     assert [one.name for one in room.viewer.layers if one.name.startswith("Attention")]
     session.attend("")
     assert not [one.name for one in room.viewer.layers if one.name.startswith("Attention")]
+
+    alike = make_dock("Places alike", room.viewer)
+    qtbot.addWidget(alike)
+    session.look_at(session.study.heatmap.peak_ras)
+    alike.ask()
+    wait(lambda: "cosine above" in alike.state.text() or room.failures)
+    (layer,) = [one for one in room.viewer.layers if one.name == "Places alike"]
+    here = layer.world_to_data(ras_to_screen(session.point))
+    assert layer.data[tuple(np.rint(here).astype(int))] == pytest.approx(1, abs=0.01)
+    alike.follow.setChecked(True)
+    session.look_at(tuple(np.add(session.point, (0, 0, 9))))
+    wait(lambda: layer.data[tuple(np.rint(here).astype(int))] < 0.999 or room.failures)
 
     room.viewer.layers.remove(room.layer_of(session.study.scan))
     assert session.study is None

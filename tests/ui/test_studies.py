@@ -386,23 +386,30 @@ def test_a_session_shows_the_same_picture_with_the_same_numbers(
     dock("Studies").studies.look([path])
     session = room.session
     wait(lambda: session.study is not None and session.study.findings is not None, 280)
-    session.ground("nodule in the left lung")
+    panel = dock("Export")
+    session.ground("no pleural effusion", gate=False)
     wait(lambda: session.study.heatmap is not None, 120)
+    denied = session.study.heatmap
+    session.ground("nodule in the left lung")
+    wait(lambda: session.study.heatmap is not denied, 120)
     room.desk.window((-500.0, 1300.0))
     before = session.study.heatmap.values.copy()
-    panel = dock("Export")
     panel.save_to("Session", tmp_path / "session.json")
     wait(lambda: panel.state.text().startswith("Saved"), 60)
     content = json.loads((tmp_path / "session.json").read_text(encoding="utf-8"))
     assert content["compute"]["threads"] >= 1
-    assert [row["verdict"] for row in content["results"]] == [session.study.heatmap.verdict]
+    for row, heat in zip(content["results"], (denied, session.study.heatmap), strict=True):
+        assert (row["phrase"], row["verdict"]) == (heat.phrase.text, heat.verdict)
+        assert row["support"] == heat.support
+        assert row["shares"] == dict(heat.shares)
+        assert len(row["wordings"]) == len(heat.wordings) > 1
     command = [sys.executable, "-m", "napari_ctvlp.cli.main", "session"]
     told = subprocess.run(
         [*command, str(tmp_path / "session.json")], capture_output=True, text=True, check=False
     )
     assert told.returncode == 0, told.stderr[-2000:]
-    assert json.loads(told.stdout)["results"] == [content["results"][0] | {"same": True}]
-    assert content["results"][0]["sha256"] == hashlib.sha256(before.tobytes()).hexdigest()
+    assert json.loads(told.stdout)["results"] == [r | {"same": True} for r in content["results"]]
+    assert content["results"][1]["sha256"] == hashlib.sha256(before.tobytes()).hexdigest()
     room.viewer.layers.clear()
     assert session.study is None
     ended = []

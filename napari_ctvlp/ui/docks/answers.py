@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
-from napari.layers import Image, Layer
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QHeaderView,
     QLabel,
     QPushButton,
     QTableWidget,
@@ -19,35 +20,27 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_ctvlp.core.composite import Composite, composite, difference, volume_ml
+from napari_ctvlp.core.composite import volume_ml
 from napari_ctvlp.core.heatmap import Heatmap
-from napari_ctvlp.ui.layers import OVER, heat_state, placement
-from napari_ctvlp.ui.palette import Colour, organ_title
+from napari_ctvlp.models import store
+from napari_ctvlp.ui.docks.run import encoder_ids
+from napari_ctvlp.ui.gallery import Answer, gallery_of, named
+from napari_ctvlp.ui.palette import organ_title
 from napari_ctvlp.ui.panel import column, row
 from napari_ctvlp.ui.room import Room
-from napari_ctvlp.ui.session import Study
 
-COLUMNS = ("phrase", "answer", "support", "peak", "mostly in", "ml")
-#: Apart for the colour-blind (Okabe and Ito 2008, without black), then lighter once more.
-COLOURS: tuple[Colour, ...] = (
-    (0.90, 0.62, 0.00), (0.34, 0.71, 0.91), (0.00, 0.62, 0.45), (0.94, 0.89, 0.26),
-    (0.00, 0.45, 0.70), (0.84, 0.37, 0.00), (0.80, 0.47, 0.65),
-)  # fmt: skip
-_TOGETHER, _DIFFERENCE = "All phrases", "Difference: "
+COLUMNS = ("answer and phrase", "peak", "ml", "own")
+_PHRASE, _OWN = 0, 3
+_WIDTHS = (0, 40, 40, 30)
+_ROW = 54  # pixels: three lines
 _HINT = "Phrases that were asked are listed here; tick those that are drawn together."
-
-
-@dataclass
-class Answer:
-    """A phrase with its map, its colour, and whether it is drawn."""
-
-    heat: Heatmap
-    colour: Colour
-    shown: bool = True
+_TWO = "Select two rows first (Ctrl and click)."
+#: Organs named with their share of a map.
+_MOST = 4
 
 
 class AnswersDock(QWidget):
-    """Lists every answer of the study and draws the ticked ones as one layer.
+    """Lists every answer of the study, draws the ticked ones and compares two.
 
     Parameters
     ----------
@@ -56,186 +49,192 @@ class AnswersDock(QWidget):
 
     def __init__(self, room: Room) -> None:
         super().__init__()
-        self.room = room
-        self.answers: dict[str, Answer] = {}
-        self._picture: Composite | None = None
+        self.room, self.gallery = room, gallery_of(room)
         self.table = QTableWidget(0, len(COLUMNS))
         self.together = QCheckBox("&Draw the ticked phrases together")
-        self.compare = QPushButton("&Difference of two")
+        self.level = QDoubleSpinBox()
+        self.beside = QPushButton("&Side by side")
+        self.compare = QPushButton("&Difference")
+        self.models, self.ask = QComboBox(), QPushButton("&Ask it too")
         self.forget = QPushButton("Remo&ve")
-        self.state = QLabel(_HINT)
+        self.state, self.told = QLabel(_HINT), QLabel()
         self._arrange()
+        self._explain()
         self.table.itemChanged.connect(self._ticked)
         self.table.itemDoubleClicked.connect(self._chosen)
-        self.together.toggled.connect(lambda _=False: self._draw())
+        self.table.itemSelectionChanged.connect(self._tell)
+        self.together.toggled.connect(self.gallery.draw_together)
+        self.level.valueChanged.connect(lambda _: self._fill())
+        self.beside.clicked.connect(lambda _=False: self.show_beside())
         self.compare.clicked.connect(lambda _=False: self.subtract())
-        self.forget.clicked.connect(lambda _=False: self._forget())
-        room.session.study_changed.connect(self._study)
-        self._study(room.session.study)
-
-    def add(self, heat: Heatmap) -> None:
-        """Take an answer into the list; one to the same phrase replaces it."""
-        known = self.answers.get(heat.phrase.text)
-        if known is not None and known.heat is heat:
-            return
-        place = len(self.answers)
-        colour = known.colour if known else COLOURS[place % len(COLOURS)]
-        self.answers[heat.phrase.text] = Answer(heat, colour, known.shown if known else True)
-        if known is None:
-            self._append(self.answers[heat.phrase.text])
-            self._draw(heat if self._fits(heat) else None)
-        else:
-            self._fill()
-            self._draw()
+        self.ask.clicked.connect(lambda _=False: self.ask_too())
+        self.forget.clicked.connect(lambda _=False: self.gallery.remove(self._chosen_ones()))
+        self.gallery.added.connect(self._added)
+        self.gallery.changed.connect(self._fill)
+        self._fill()
 
     def subtract(self) -> None:
-        """Show the first selected phrase minus the second: warm where the first is stronger."""
-        chosen = [list(self.answers.values())[n].heat for n in self._rows()]
-        try:
-            first, second = chosen
-            values = np.nan_to_num(difference(first, second))
-        except ValueError:
-            self.state.setText("Select two phrases that one model answered.")
+        """Show the first selected map minus the second: green where the first is stronger."""
+        if len(chosen := self._chosen_ones()) != 2:
+            self.state.setText(_TWO)
             return
-        name = f"{_DIFFERENCE}{first.phrase.text} minus {second.phrase.text}"
-        self._replace(_DIFFERENCE, Image(
-            values, name=name, colormap="PiYG", contrast_limits=(-1.0, 1.0), opacity=0.55,
-            blending="translucent", **placement(first.affine),
-        ))  # fmt: skip
-        self.state.setText(f"{name}: from -1 to 1, green where the first is stronger.")
+        name = self.gallery.subtract(*chosen)
+        self.state.setText(
+            f"{name}: from -1 to 1, green where the first is stronger, purple where the second is."
+            if name else "No place was searched for both of them."
+        )  # fmt: skip
+
+    def show_beside(self) -> None:
+        """Show the first selected map in the main view and the second in the Compare dock."""
+        study = self.room.session.study
+        if len(chosen := self._chosen_ones()) != 2 or study is None:
+            self.state.setText(_TWO)
+            return
+        first, second = chosen
+        self.together.setChecked(False)
+        study.put("heatmap", first.heat)
+        self.room.session.beside_wanted.emit(second.heat)
+        self.state.setText(
+            f"{named(first, second)}; in 'Compare': {named(second, first)}. One scale for both."
+        )
+
+    def ask_too(self) -> None:
+        """Ask another encoder for the selected phrases."""
+        model, chosen = self.models.currentText().split(" ")[0], self._chosen_ones()
+        if not chosen:
+            self.state.setText("Select the phrases to ask first.")
+            return
+        self.state.setText(f"Asking {model} ...")
+        for answer in chosen[:1]:
+            self.room.session.compute(
+                "ground", partial(self._answered, chosen[1:]), phrase=answer.heat.phrase.text,
+                gate=answer.heat.gate.applied, model=model,
+            )  # fmt: skip
+
+    def _answered(self, rest: list[Answer], heat: Heatmap) -> None:
+        self.gallery.add(heat)
+        self.state.setText(f"{heat.model}: {heat.verdict}.")
+        if rest:
+            self.room.session.compute(
+                "ground", partial(self._answered, rest[1:]), phrase=rest[0].heat.phrase.text,
+                gate=rest[0].heat.gate.applied, model=heat.model,
+            )  # fmt: skip
 
     def _arrange(self) -> None:
+        head = self.table.horizontalHeader()
         self.table.setHorizontalHeaderLabels(list(COLUMNS))
+        head.setMinimumSectionSize(24)
+        head.setSectionResizeMode(_PHRASE, QHeaderView.ResizeMode.Stretch)
+        for place, width in enumerate(_WIDTHS):
+            if width:
+                self.table.setColumnWidth(place, width)
+        rows = self.table.verticalHeader()
+        rows.hide()
+        rows.setDefaultSectionSize(_ROW)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setMinimumHeight(140)
-        self.table.setToolTip("Tick what is drawn; a double click shows one phrase alone")
-        self.together.setToolTip(
-            "One layer: at each place the strongest supported phrase, coloured"
-        )
-        self.compare.setToolTip("Subtract the second selected phrase from the first")
-        self.forget.setToolTip("Remove the selected phrases from the list")
-        self.state.setWordWrap(True)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.table.setMinimumHeight(130)
+        self.level.setRange(0.05, 0.95)
+        self.level.setSingleStep(0.05)
+        self.level.setValue(0.5)
+        usable = [name for name in encoder_ids() if store.state_of(store.card(name)).usable]
+        self.models.addItems(usable)
+        for words in (self.state, self.told):
+            words.setWordWrap(True)
         layout = column(self)
         layout.addWidget(self.together)
         layout.addWidget(self.table, stretch=1)
-        layout.addLayout(row(self.compare, self.forget))
+        layout.addWidget(self.told)
+        layout.addLayout(row(QLabel("ml above"), self.level, self.forget, stretch=0))
+        layout.addLayout(row(self.beside, self.compare))
+        layout.addLayout(row(self.models, self.ask, stretch=0))
         layout.addWidget(self.state)
 
-    def _study(self, study: Study | None) -> None:
-        """Begin anew with every scan."""
-        self.answers.clear()
-        self._fill()
-        self._draw()
-        if study is not None:
-            study.heatmap_changed.connect(self._answered)
-
-    def _answered(self, heat: Heatmap | None) -> None:
-        if heat is not None:
-            self.add(heat)
+    def _explain(self) -> None:
+        self.table.setToolTip("Tick what is drawn; a double click shows one phrase alone")
+        self.together.setToolTip(
+            "One layer: at each place the strongest phrase, coloured; without support in outline"
+        )
+        self.level.setToolTip("The volume is measured where the map is above this share of 1")
+        self.beside.setToolTip("The first selected phrase here, the second in 'Compare'")
+        self.compare.setToolTip("Subtract the second selected phrase from the first")
+        self.models.setToolTip("Another model that can run here")
+        self.ask.setToolTip("Ask the model on the left for the selected phrases, on this scan")
+        self.forget.setToolTip("Remove the selected phrases from the list")
 
     def _fill(self) -> None:
         self.table.setRowCount(0)
-        for answer in self.answers.values():
+        for answer in self.gallery.answers.values():
+            self._append(answer)
+        self.state.setText(f"{len(self.gallery.answers)} phrases." if self._all() else _HINT)
+        self._tell()
+
+    def _added(self, answer: Answer) -> None:
+        """List one more; a second model changes how all of them are called."""
+        if len({one.heat.model for one in self._all()}) > 1:
+            self._fill()
+        else:
             self._append(answer)
 
     def _append(self, answer: Answer) -> None:
-        number = self.table.rowCount()
+        number, heat = self.table.rowCount(), answer.heat
         self.table.blockSignals(True)
         self.table.insertRow(number)
-        for place, text in enumerate(_cells(answer.heat)):
+        for place, text in enumerate(_cells(answer, self._all(), self.level.value())):
             item = QTableWidgetItem(text)
-            if place == 0:
-                item.setCheckState(
-                    Qt.CheckState.Checked if answer.shown else Qt.CheckState.Unchecked
-                )
+            item.setToolTip(f"{heat.phrase.text} ({heat.model})\n{heat.reason}")
+            if place == _PHRASE:
+                item.setCheckState(_check(answer.shown))
                 item.setData(Qt.ItemDataRole.DecorationRole, QColor.fromRgbF(*answer.colour))
-                item.setToolTip(answer.heat.reason)
+            elif place == _OWN:
+                item.setCheckState(_check(answer.own))
+                item.setToolTip("A layer of its own, instead of one with the others")
             self.table.setItem(number, place, item)
         self.table.blockSignals(False)
-        self.state.setText(f"{len(self.answers)} phrases." if self.answers else _HINT)
+        self.state.setText(f"{number + 1} phrases.")
 
     def _ticked(self, item: QTableWidgetItem) -> None:
-        answer = list(self.answers.values())[item.row()]
-        shown = item.checkState() == Qt.CheckState.Checked
-        if item.column() == 0 and answer.shown != shown:
-            answer.shown = shown
-            self._draw()
+        ticks = (self.table.item(item.row(), place) for place in (_PHRASE, _OWN))
+        shown, own = (t is not None and t.checkState() == Qt.CheckState.Checked for t in ticks)
+        self.gallery.tick(self._all()[item.row()], shown, own)
 
     def _chosen(self, item: QTableWidgetItem) -> None:
         study = self.room.session.study
         if study is not None:
-            study.put("heatmap", list(self.answers.values())[item.row()].heat)
+            study.put("heatmap", self._all()[item.row()].heat)
 
-    def _rows(self) -> list[int]:
-        return list(dict.fromkeys(item.row() for item in self.table.selectedItems()))
+    def _all(self) -> list[Answer]:
+        return list(self.gallery.answers.values())
 
-    def _forget(self) -> None:
-        names = list(self.answers)
-        for number in self._rows():
-            del self.answers[names[number]]
-        self._fill()
-        self._draw()
+    def _chosen_ones(self) -> list[Answer]:
+        places = dict.fromkeys(item.row() for item in self.table.selectedItems())
+        return [self._all()[place] for place in places]
 
-    def _fits(self, heat: Heatmap) -> bool:
-        """Say whether a heatmap may be drawn onto the picture there is."""
-        known = self._picture
-        return known is not None and known.winner.shape == heat.values.shape
-
-    def _draw(self, new: Heatmap | None = None) -> None:
-        """Draw the ticked phrases of one grid together, or only add the newest."""
-        if not self.together.isChecked():
-            self._picture = None
-            self._replace(_TOGETHER, None)
-            return
-        if new is not None and self._picture is not None:
-            if heat_state(new) == "asserted":
-                self._picture.add(new, self.answers[new.phrase.text].colour)
-        else:
-            self._picture = _picture([a for a in self.answers.values() if a.shown])
-        self._show(self._picture)
-
-    def _show(self, picture: Composite | None) -> None:
-        layer = self._layer(_TOGETHER)
-        if picture is None:
-            self._replace(_TOGETHER, None)
-        elif isinstance(layer, Image) and layer.data.shape[:3] == picture.winner.shape:
-            layer.data = picture.rgba
-        else:
-            self._replace(_TOGETHER, Image(
-                picture.rgba, rgb=True, name=_TOGETHER, opacity=0.6, blending="translucent",
-                **placement(picture.affine),
-            ))  # fmt: skip
-
-    def _layer(self, begins: str) -> Layer | None:
-        layers = self.room.viewer.layers
-        return next((one for one in layers if one.name.startswith(begins)), None)
-
-    def _replace(self, begins: str, layer: Image | None) -> None:
-        """Take the layer of a name away and show another one in its place."""
-        known = self._layer(begins)
-        if known is not None:
-            self.room.viewer.layers.remove(known)
-        if layer is not None:
-            layer.metadata[OVER] = True
-            selected = set(self.room.viewer.layers.selection)
-            self.room.viewer.layers.append(layer)
-            self.room.viewer.layers.selection = selected
+    def _tell(self) -> None:
+        """Say of the selected answer why, and where its map lies."""
+        chosen = self._chosen_ones()
+        self.told.setVisible(len(chosen) == 1)
+        if len(chosen) == 1:
+            heat = chosen[0].heat
+            self.told.setText(f"{heat.reason} {shares_words(heat)}".strip())
 
 
-def _picture(answers: list[Answer]) -> Composite | None:
-    """Draw answers of the first one's grid; unsupported and denied ones are left out."""
-    told = [a for a in answers if heat_state(a.heat) == "asserted"]
-    same = [a for a in told if a.heat.values.shape == told[0].heat.values.shape]
-    return composite([a.heat for a in same], [a.colour for a in same]) if same else None
+def shares_words(heat: Heatmap) -> str:
+    """Return how a map spreads over the anatomy, in words."""
+    parts = [f"{organ_title(name)} {share:.0%}" for name, share in heat.shares.items()]
+    return f"Map in: {', '.join(parts[:_MOST])}." if parts else ""
 
 
-def _cells(heat: Heatmap) -> tuple[str, ...]:
-    where = next(iter(heat.shares), "")
-    share = f"{organ_title(where)} {heat.shares[where]:.0%}" if where else ""
-    support = "" if math.isnan(heat.support) else f"{heat.support:.0%}"
+def _check(on: bool) -> Qt.CheckState:
+    return Qt.CheckState.Checked if on else Qt.CheckState.Unchecked
+
+
+def _cells(answer: Answer, others: list[Answer], level: float) -> tuple[str, ...]:
+    heat = answer.heat
+    several = len({other.heat.model for other in others}) > 1
+    text = f"{heat.phrase.text} ({heat.model})" if several else heat.phrase.text
+    support = "" if math.isnan(heat.support) else f" {heat.support:.0%}"
     unsure = " (wording!)" if heat.flips else ""
-    return (
-        heat.phrase.text, heat.verdict + unsure, support, f"{heat.peak:.2f}", share,
-        f"{volume_ml(heat):.1f}",
-    )  # fmt: skip
+    told = f"{heat.verdict}{support}{unsure}\n{text}"
+    return told, f"{heat.peak:.2f}", f"{volume_ml(heat, level):.1f}", ""

@@ -5,24 +5,31 @@ from __future__ import annotations
 from functools import partial
 
 from napari.components import ViewerModel
+from napari.layers import Image
 from napari.qt import QtViewer
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import QDockWidget, QLabel, QPushButton, QWidget
 
+from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.errors import CtvlpError, JobCancelled
 from napari_ctvlp.ui.docks.bar import JobBar
-from napari_ctvlp.ui.layers import ct_layer
+from napari_ctvlp.ui.docks.scale import scale_words
+from napari_ctvlp.ui.drawn import DRAWN
+from napari_ctvlp.ui.layers import ct_layer, dress, heat_arguments
 from napari_ctvlp.ui.panel import column, row
 from napari_ctvlp.ui.room import Room
-from napari_ctvlp.ui.session import Point
+from napari_ctvlp.ui.session import Look, Point, Study
 from napari_ctvlp.ui.studies import studies_of
 from napari_ctvlp.ui.views.link import Link
 
 #: A dock that was raised has its size by then, ms.
 _SHOWN_MS = 200
-_EMPTY = "In 'Studies', tick 'Open beside' and click a series: it is shown here."
+_EMPTY = (
+    "In 'Studies', tick 'Open beside' and click a series: it is shown here. "
+    "So is a second phrase or model, from 'Answers'."
+)
 
 
 class CompareDock(QWidget):
@@ -53,6 +60,9 @@ class CompareDock(QWidget):
         self.plain.clicked.connect(lambda _=False: self._show(self.other))
         self.away.clicked.connect(lambda _=False: self.close_it())
         studies_of(room).beside.connect(self.compare_with)
+        self.session.beside_wanted.connect(self.show_answer)
+        self.session.look_changed.connect(self._dress)
+        self.session.study_changed.connect(self._study)
         self.bridge.progressed.connect(self._progressed)
         self.bridge.finished.connect(self._finished)
         self.bridge.failed.connect(self._failed)
@@ -61,12 +71,27 @@ class CompareDock(QWidget):
         """Show a scan beside the study, at its own place in the world."""
         self.other = scan
         self._show(scan)
-        parent = self.parent()
-        while parent is not None and not isinstance(parent, QDockWidget):
-            parent = parent.parent()
-        if parent is not None:
-            parent.raise_()
-        QTimer.singleShot(_SHOWN_MS, self, self._fit)
+        self._raise()
+
+    def show_answer(self, heat: Heatmap) -> None:
+        """Show another answer over the same scan: drawn as in the main view, on the same scale."""
+        study = self.session.study
+        if study is None:
+            return
+        self.other = None
+        self._show(study.scan)
+        model = self._view()
+        layer = Image(**heat_arguments(heat))
+        dress(layer, self.session.look)
+        model.layers.append(layer)
+        for link in self._links:
+            link.spread()
+        self._buttons()
+        self.state.setText(
+            f"{heat.phrase.text} ({heat.model}): {heat.verdict}, peak {heat.peak:.2f}. "
+            f"{scale_words(heat, self.session.look)}"
+        )
+        self._raise()
 
     def align_it(self) -> None:
         """Start the rigid alignment in the compute process; it is shown when it is done."""
@@ -115,15 +140,34 @@ class CompareDock(QWidget):
         self._body.addWidget(self.state)
         self._buttons()
 
+    def _raise(self) -> None:
+        """Bring the dock to the front, and fit the view once it is there."""
+        parent = self.parent()
+        while parent is not None and not isinstance(parent, QDockWidget):
+            parent = parent.parent()
+        if parent is not None:
+            parent.raise_()
+        QTimer.singleShot(_SHOWN_MS, self, self._fit)
+
+    def _dress(self, look: Look) -> None:
+        for layer in self.model.layers if self.model is not None else ():
+            if isinstance(layer, Image) and DRAWN in layer.metadata:
+                dress(layer, look)
+
+    def _study(self, study: Study | None) -> None:
+        """Take an answer to another scan away; a study beside stays."""
+        if self.other is None:
+            self.close_it()
+
     def _fit(self) -> None:
         """Fit the view once it has its size."""
         if self.model is not None:
             self.model.fit_to_view()
 
     def _buttons(self) -> None:
-        there = self.other is not None
-        for button in (self.align, self.plain, self.away):
-            button.setEnabled(there)
+        for button in (self.align, self.plain):
+            button.setEnabled(self.other is not None)
+        self.away.setEnabled(self.shown is not None)
 
     def _show(self, scan: Scan | None) -> None:
         if scan is None:
@@ -153,7 +197,7 @@ class CompareDock(QWidget):
             self.canvas.setAcceptDrops(False)
             self.canvas.setMinimumHeight(200)
             self._body.addWidget(self.canvas, stretch=1)
-            self._links.append(Link(self.room.desk, _ignore))
+            self._links.append(Link(self.room.desk, _ignore, self.model))
         return self.model
 
     def _shut(self) -> None:

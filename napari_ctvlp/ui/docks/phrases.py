@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, FloatSpinBox
@@ -11,6 +12,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
+    QMenu,
     QPushButton,
     QWidget,
 )
@@ -20,14 +22,24 @@ from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.ui.docks.bar import JobBar
 from napari_ctvlp.ui.docks.chart import ShareChart
 from napari_ctvlp.ui.docks.chips import Chips
-from napari_ctvlp.ui.docks.suggest import Suggestions, Vocabulary, favourites, remember, star
+from napari_ctvlp.ui.docks.scale import ScaleBar
+from napari_ctvlp.ui.docks.suggest import (
+    Suggestions,
+    Vocabulary,
+    asked_before,
+    favourites,
+    remember,
+    star,
+)
 from napari_ctvlp.ui.palette import HEAT_MAPS
-from napari_ctvlp.ui.panel import column
+from napari_ctvlp.ui.panel import column, row
 from napari_ctvlp.ui.session import Look, Session, Study
 from napari_ctvlp.ui.words import peak_words, verdict_words
 
 #: A job that is over before this shows no progress bar, ms.
 PATIENCE_MS = 300
+#: Phrases listed under "Asked".
+_LISTED = 15
 
 
 class PhrasesDock(QWidget):
@@ -52,11 +64,14 @@ class PhrasesDock(QWidget):
         self._patience.setInterval(PATIENCE_MS)
         self.chips, self.gate_words = Chips(), _words()
         self.star = QCheckBox("Favourite")
+        self.before = QPushButton("Asked")
+        self.before.setMenu(QMenu(self.before))
         self.browse = QPushButton("Vocabulary ...")
         self.suggestions = Suggestions(self.edit)
         self.verdict, self.peak = _words(), _words()
         self.jump = QPushButton("Jump")
         self.look = _look_form(session.look)
+        self.scale = ScaleBar()
         self.chart = ShareChart()
         self._arrange()
         self._explain()
@@ -64,6 +79,7 @@ class PhrasesDock(QWidget):
         self.edit.textEdited.connect(self._parse)
         self.star.clicked.connect(self._starred)
         self.browse.clicked.connect(self._browse)
+        self.before.menu().aboutToShow.connect(self._list_before)
         self.chips.changed.connect(self._rechipped)
         self.gate.toggled.connect(self._regate)
         self._patience.timeout.connect(self._impatient)
@@ -80,13 +96,14 @@ class PhrasesDock(QWidget):
     def _arrange(self) -> None:
         layout = column(self)
         layout.addWidget(self.edit)
-        layout.addLayout(_row(self.star, self.browse))
+        layout.addLayout(row(self.star, self.before, self.browse, stretch=0))
         layout.addWidget(self.chips)
         layout.addWidget(self.gate)
         layout.addWidget(self.gate_words)
         layout.addLayout(_row(self.bar, self.cancel_button))
         layout.addWidget(self.verdict)
         layout.addLayout(_row(self.peak, self.jump))
+        layout.addWidget(self.scale)
         self.look.native.layout().setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.look.native)
         layout.addWidget(self.chart, stretch=1)
@@ -96,6 +113,7 @@ class PhrasesDock(QWidget):
         self.gate.setToolTip("Search only the side and the organ that the phrase names")
         self.cancel_button.setToolTip("Stop what is being computed; nothing changes")
         self.star.setToolTip("Keep this phrase among those that are suggested first")
+        self.before.setToolTip("Favourites, and what was asked last")
         self.browse.setToolTip("Every finding by organ, with its synonyms")
         self.jump.setToolTip("Move the crosshair to the peak")
 
@@ -114,6 +132,16 @@ class PhrasesDock(QWidget):
         self.edit.setText(text)
         self._ask()
 
+    def _list_before(self) -> None:
+        """List favourites with a star, then what was asked last."""
+        menu, starred = self.before.menu(), favourites()
+        menu.clear()
+        for text in dict.fromkeys([*starred, *asked_before()[:_LISTED]]):
+            head = "\u2605 " if text in starred else ""
+            menu.addAction(head + text, partial(self._rechipped, text))
+        if menu.isEmpty():
+            menu.addAction("Nothing was asked yet").setEnabled(False)
+
     def _starred(self, starred: bool) -> None:
         if self.edit.text().strip():
             star(self.edit.text().strip(), starred)
@@ -126,12 +154,17 @@ class PhrasesDock(QWidget):
 
     def _asked(self, text: str, gate: bool) -> None:
         """Show the phrase that is being looked for, whoever asked for it."""
-        if self.edit.text() != text:
-            self.edit.setText(text)
-            self._parse(text)
+        self._put(text)
         study = self.session.study
         if study is not None and study.encoding is None:
             self._wait("Waits for the scan to be encoded ...")
+
+    def _put(self, text: str) -> None:
+        """Have a phrase stand in the field as if it had been typed and asked."""
+        self.edit.setModified(False)
+        if self.edit.text() != text:
+            self.edit.setText(text)
+            self._parse(text)
 
     def _wait(self, words: str) -> None:
         """Take the last answer away while a new one is worked on."""
@@ -161,9 +194,15 @@ class PhrasesDock(QWidget):
 
     def _looked(self) -> None:
         form = self.look
-        self.session.set_look(
-            Look(form.opacity.value, form.threshold.value, form.colours.value, form.jump.value)
-        )
+        self.session.set_look(Look(
+            form.opacity.value, form.threshold.value, form.colours.value, form.jump.value,
+            form.lines.value, form.hatch.value, form.cells.value, form.pale.value,
+        ))  # fmt: skip
+        self._rescale()
+
+    def _rescale(self) -> None:
+        study = self.session.study
+        self.scale.show_heat(study.heatmap if study is not None else None, self.session.look)
 
     def _study(self, study: Study | None) -> None:
         if study is not None:
@@ -171,10 +210,13 @@ class PhrasesDock(QWidget):
         self._show(study.heatmap if study is not None else None)
 
     def _show(self, heatmap: Heatmap | None) -> None:
+        if heatmap is not None and not self.edit.isModified():
+            self._put(heatmap.phrase.text)
         self.jump.setEnabled(heatmap is not None and heatmap.peak_ras is not None)
         self.gate_words.setText(heatmap.gate.words if heatmap is not None else "")
         self.verdict.setText(verdict_words(heatmap) if heatmap is not None else "")
         self.peak.setText(peak_words(heatmap) if heatmap is not None else "")
+        self._rescale()
         self.chart.show_shares(dict(heatmap.shares) if heatmap is not None else {})
 
     def _jobs(self) -> None:
@@ -221,6 +263,22 @@ def _look_form(look: Look) -> Any:
             CheckBox(
                 name="jump", value=look.jump, text="move to the peak of a new answer",
                 tooltip="Whether a new answer moves the crosshair",
+            ),
+            CheckBox(
+                name="lines", value=look.lines, text="lines at 0.25, 0.50, 0.75",
+                tooltip="A map without support has them always, dashed and without colours",
+            ),
+            CheckBox(
+                name="hatch", value=look.hatch, text="hatch what was not searched",
+                tooltip="Where the model did not look, or the phrase says not to",
+            ),
+            CheckBox(
+                name="cells", value=look.cells, text="the model's own grid",
+                tooltip="Borders of the cells that were computed; the picture runs between them",
+            ),
+            CheckBox(
+                name="pale", value=look.pale, text="fill maps without support faintly",
+                tooltip="The raw map beside its lines; it is no finding",
             ),
         ]
     )

@@ -26,7 +26,7 @@ from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.ui.panel import column, row
 from napari_ctvlp.ui.session import Session, Study
 
-COLUMNS = ("", "report, model", "sentence")
+COLUMNS = ("", "sentence, report, model")
 #: How the first column marks a row, beside bold type for a disagreement.
 MARKS = {"agree": "=", "disagree": "\u2260", "cannot tell": "?", "not asked": ""}
 
@@ -67,7 +67,7 @@ class ReportDock(QWidget):
         page = QWidget()
         layout = QVBoxLayout(page)
         self.text.setPlaceholderText("Paste a report: findings, impression")
-        self.text.setMaximumHeight(110)
+        self.text.setMaximumHeight(80)
         layout.addWidget(self.text)
         layout.addWidget(self.check_button)
         layout.addWidget(self.table)
@@ -112,7 +112,6 @@ class ReportDock(QWidget):
         for number, one in enumerate(table.rows):
             for place, words in enumerate(_cells(one)):
                 self.table.setItem(number, place, _item(words, one))
-        self.table.resizeColumnsToContents()
         split = sum(one.agreement == "disagree" for one in table.rows)
         asked = sum(bool(one.phrase) for one in table.rows)
         self.words.setText(
@@ -163,8 +162,8 @@ class ReportDock(QWidget):
 
 def _cells(one: ReportRow) -> tuple[str, ...]:
     value = "" if math.isnan(one.score) else f" {one.score:.2f}"
-    both = f"{one.polarity}\nmodel: {one.verdict}{value}" if one.phrase else "not asked"
-    return MARKS[one.agreement], both, one.text
+    both = f"report: {one.polarity}, model: {one.verdict}{value}" if one.phrase else "not asked"
+    return MARKS[one.agreement], f"{one.text}\n{both}"
 
 
 def _item(words: str, one: ReportRow) -> QTableWidgetItem:
@@ -184,6 +183,8 @@ def _table() -> QTableWidget:
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.horizontalHeader().setStretchLastSection(True)
+    table.horizontalHeader().setMinimumSectionSize(20)
+    table.setColumnWidth(0, 22)
     table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     table.setMinimumHeight(180)
     table.setWordWrap(True)

@@ -18,6 +18,7 @@ from napari_ctvlp.ui.session import Point
 from napari_ctvlp.ui.views.clones import COALESCE_MS
 from napari_ctvlp.ui.views.labels import CanvasLabels
 from napari_ctvlp.ui.views.mouse import Hands
+from napari_ctvlp.ui.views.tracing import Tracing
 
 _OVERLAY = "ctvlp crosshair"
 #: Crosshairs follow a scrolling view so often, ms, and less often where the repaint of the other
@@ -38,16 +39,18 @@ class Link(QObject):
         Its session holds the point, and it commands the views.
     on_hover : callable
         Called with the point under the cursor, RAS mm.
+    source : ViewerModel, optional
+        Whose maps are traced with lines; those of the main view when left out.
     """
 
-    def __init__(self, desk: Desk, on_hover: Any) -> None:
+    def __init__(self, desk: Desk, on_hover: Any, source: ViewerModel | None = None) -> None:
         super().__init__()
         self.desk = desk
         self.session = desk.session
-        self.on_hover = on_hover
+        self.on_hover, self.source = on_hover, source
         self.session.point_changed.connect(self._wanted)
         desk.crosshair_changed.connect(self._cross)
-        self.views: list[tuple[ViewerModel, CanvasLabels, Hands]] = []
+        self.views: list[tuple[ViewerModel, CanvasLabels, Hands, Tracing]] = []
         self._busy = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -62,7 +65,9 @@ class Link(QObject):
         if HAS_CROSSHAIR:
             model.scene.overlays[_OVERLAY] = Crosshair(visible=False)
         self.desk.models.append(model)
-        self.views.append((model, CanvasLabels(model), Hands(model, self.desk, self.on_hover)))
+        source = self.desk.models[0] if self.source is None else self.source
+        labels, hands = CanvasLabels(model), Hands(model, self.desk, self.on_hover)
+        self.views.append((model, labels, hands, Tracing(model, self.desk, source)))
         model.dims.events.point.connect(self._scrolled)
         model.dims.events.order.connect(self._reordered)
         self.spread()
@@ -75,6 +80,7 @@ class Link(QObject):
                 self.desk.models.remove(model)
             entry[1].close()
             entry[2].close()
+            entry[3].close()
             model.dims.events.point.disconnect(self._scrolled)
             model.dims.events.order.disconnect(self._reordered)
 
@@ -83,7 +89,7 @@ class Link(QObject):
         self._timer.stop()
         self.session.point_changed.disconnect(self._wanted, missing_ok=True)
         self.desk.crosshair_changed.disconnect(self._cross, missing_ok=True)
-        for model, _, _ in list(self.views):
+        for model, *_ in list(self.views):
             self.remove(model)
 
     def spread(self) -> None:
@@ -94,7 +100,7 @@ class Link(QObject):
         screen = tuple(ras_to_screen(point).tolist())
         self._busy = True
         try:
-            for model, _, _ in self.views:
+            for model, *_ in self.views:
                 if model.dims.ndim == 3:
                     _go(model, screen, self.desk.crosshair)
         finally:
@@ -132,11 +138,11 @@ class Link(QObject):
     def _behind(self, point: Point) -> bool:
         """Tell whether a view shows another slice than the one through a point."""
         screen = ras_to_screen(point).tolist()
-        flat = [model.dims for model, _, _ in self.views if model.dims.ndim == 3]
+        flat = [model.dims for model, *_ in self.views if model.dims.ndim == 3]
         return any(abs(d.point[d.order[0]] - _nearest(d, screen)) > _SAME_MM for d in flat)
 
     def _cross(self, shown: bool) -> None:
-        for model, _, _ in self.views:
+        for model, *_ in self.views:
             cross = model.scene.overlays.get(_OVERLAY)
             if cross is not None:
                 cross.visible = shown and self.session.point is not None
