@@ -25,7 +25,15 @@ def ct(chest, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def ctvlp():
+def settings(tmp_path_factory, monkeypatch) -> Path:
+    """Return a settings folder of the test's own, so that no vocabulary of the user's is read."""
+    folder = tmp_path_factory.mktemp("settings")
+    monkeypatch.setenv("CTVLP_CONFIG", str(folder))
+    return folder
+
+
+@pytest.fixture
+def ctvlp(settings):
     """Return a function that runs one command in this process."""
 
     def run(*words: str | Path) -> Result:

@@ -166,3 +166,14 @@ def test_doctor_finds_a_missing_text_model(ctvlp, tmp_path, monkeypatch):
     done = ctvlp("doctor")
     assert done.exit_code == 1
     assert "broken   Text model" in done.stdout
+
+
+def test_ones_own_words_are_read_and_a_fault_in_them_is_refused(ctvlp, settings):
+    (settings / "vocabulary.toml").write_text('[[finding]]\nname = "nodule"\nwords = ["blob"]\n')
+    assert json.loads(ctvlp("parse", "blob in the left lung").stdout)["finding"] == "nodule"
+    (settings / "vocabulary.toml").write_text('[[finding]]\nname = "nodule"\nwords = 1\n')
+    done = ctvlp("parse", "blob")
+    refused(done)
+    assert "'words' is not a list" in done.stderr
+    (settings / "vocabulary.toml").unlink()
+    assert json.loads(ctvlp("parse", "blob in the left lung").stdout)["finding"] == ""
