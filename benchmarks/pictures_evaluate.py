@@ -63,7 +63,7 @@ def ward(folder: Path) -> Path:
 
 def draw(out: Path, folder: Path) -> None:
     """Measure the folder, use its thresholds."""
-    from napari_ctvlp.ui.arrange import make_dock
+    from napari_ctvlp.ui.arrange import UPPER, make_dock
     from napari_ctvlp.ui.window import open_window, settle, wait_for
 
     window = open_window()
@@ -73,6 +73,8 @@ def draw(out: Path, folder: Path) -> None:
     settle(1)
     dock: Any = make_dock("Evaluate", window.viewer)
     window.viewer.window.add_dock_widget(dock, name="Evaluate", area="right", tabify=True)
+    for title in UPPER:
+        window.docks[title].parent().hide()
     shoot(window, dock, out, "evaluate-empty")
     dock.measure(folder)
     wait_for(room, lambda: dock.bar.value() > 20, "the first cases", 1800)

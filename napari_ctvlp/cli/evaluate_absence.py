@@ -96,14 +96,17 @@ def _phantoms(model: str, device: str, chests: Sequence[Chest], each: int) -> di
 
 
 def asked(
-    chests: Sequence[Chest], loaded: Any, phrases: dict[str, str], each: int, seed: int
+    chests: Sequence[Chest], loaded: Any, phrases: dict[str, str], each: int, seed: int, **few: int
 ) -> Iterator[Pair]:
-    """Paint CTs and ask each for every finding; says how far it is."""
+    """Paint CTs and ask each for every finding; says how far it is.
+
+    ``few`` is handed on to :func:`~napari_ctvlp.training.absence.painted_scans`.
+    """
     from napari_ctvlp.evaluation.absence.pairs import pairs
     from napari_ctvlp.evaluation.reader import Reader
     from napari_ctvlp.training.absence import painted_scans
 
-    for number, made in enumerate(painted_scans(chests, each, seed)):
+    for number, made in enumerate(painted_scans(chests, each, seed, **few)):
         reader = Reader(made.scan, made.anatomy, loaded)
         yield from pairs(made, reader, phrases)
         there = ", ".join(made.there) or "nothing"

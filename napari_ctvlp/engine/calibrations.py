@@ -1,7 +1,7 @@
 """Calibrations of the absence check: the shipped one, or the user's own for a model.
 
-A calibration belongs to exact weights and to the card's settings that shape a map; for any others
-it is not there. The user's lies in
+A calibration belongs to exact weights, to the card's settings that shape a map and to the clues
+that were known when it was made; for any others it is not there. The user's lies in
 ``calibrations`` beside the models and goes before the shipped one.
 """
 
@@ -44,7 +44,7 @@ def calibration(card: ModelCard) -> Calibration | None:
     for path in (own(card.id), shipped(card.id)):
         if path.is_file():
             found = _read(path, path.stat().st_mtime_ns)
-            if found.weights == weights_of(card):
+            if found.weights == weights_of(card) and len(found.slopes) == len(CLUES):
                 return found
     return None
 
@@ -66,8 +66,8 @@ def read(path: Path) -> Calibration:
     """
     try:
         found = Calibration.of(json.loads(path.read_text(encoding="utf-8")))
-        if not len(CLUES) == len(found.means) == len(found.scales) == len(found.slopes):
-            raise ValueError(f"it weighs {len(found.slopes)} clues, not {len(CLUES)}")
+        if not len(found.means) == len(found.scales) == len(found.slopes):
+            raise ValueError(f"it weighs {len(found.slopes)} clues of {len(found.means)}")
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputRefused(
             "bad-calibration",

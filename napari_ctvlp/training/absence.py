@@ -19,13 +19,13 @@ from napari_ctvlp.training.whole import painted_chest, spots_of
 #: Far from the seeds of training, thresholds and ``ctvlp evaluate synthetic``.
 SEED = 700_000_000
 #: Findings painted into one CT: fewer scans have to be encoded.
-TOGETHER = 3
+TOGETHER = 5
 
 
 def painted_scans(
-    chests: Sequence[Chest], each: int, seed: int = SEED, empty: int = 1
+    chests: Sequence[Chest], each: int, seed: int = SEED, empty: int = 1, most: int = len(FINDINGS)
 ) -> Iterator[Asked]:
-    """Yield CTs with up to three painted findings each, and some with none.
+    """Yield CTs with up to five painted findings each, and some with none.
 
     Parameters
     ----------
@@ -35,13 +35,15 @@ def painted_scans(
     seed : int
     empty : int
         Scans per CT with nothing painted.
+    most : int
+        Of the painted scans of one turn so many are made, the findings in them drawn by lot.
     """
     for number, chest in enumerate(chests):
         spots = spots_of(chest)
         rng = np.random.default_rng(seed + number)
         for turn in range(each):
             order = [FINDINGS[n] for n in rng.permutation(len(FINDINGS))]
-            for start in range(0, len(order), TOGETHER):
+            for start in range(0, len(order), TOGETHER)[:most]:
                 wanted = order[start : start + TOGETHER]
                 found = _painted(chest, wanted, seed + 1000 * (100 * number + turn) + start, spots)
                 if found.there:

@@ -89,6 +89,9 @@ def test_thresholds_of_a_folder_are_used_until_one_goes_back(dock):
     for words in ("61%", "31%", "2026-11-30", "14 CTs of 12 patients", "20 findings"):
         assert words in dock.limits.text()
     assert not dock.use.isEnabled()
+    older = dataclasses.replace(made, means=(0.0,), scales=(1.0,), slopes=(1.0,))
+    calibrations.save(older, calibrations.own("mini"))
+    assert calibrations.calibration(store.card("mini")) != older, "other clues, so not there"
     dock.back.click()
     assert dock.limits.text() == shipped
     assert dock.use.isEnabled()
