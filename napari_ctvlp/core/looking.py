@@ -63,7 +63,7 @@ class Relevance:
     Attributes
     ----------
     values : ndarray, shape (i, p, l), float32
-        Grad-CAM, not negative; relative to its own maximum only.
+        Grad-CAM, not negative, NaN outside the body; relative to its own maximum only.
     affine : ndarray, shape (4, 4)
         Index to RAS mm.
     level : str

@@ -19,6 +19,8 @@ PLUGIN_TITLE = "CT reading room"
 DOCKS = {
     "Phrases": ("docks.phrases", "PhrasesDock", "session"),
     "Answers": ("docks.answers", "AnswersDock", "room"),
+    "Attention": ("docks.attention", "AttentionDock", "room"),
+    "Checks": ("docks.checks", "ChecksDock", "room"),
     "Organs": ("docks.organs", "OrgansDock", "room"),
     "Findings": ("docks.findings", "FindingsDock", "room"),
     "Windows": ("docks.windows", "WindowsDock", "room"),

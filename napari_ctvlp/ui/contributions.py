@@ -93,6 +93,16 @@ def answers_dock() -> QWidget:
     return _dock("Answers")
 
 
+def attention_dock() -> QWidget:
+    """Return the dock that asks where a place, an organ or a phrase looks."""
+    return _dock("Attention")
+
+
+def checks_dock() -> QWidget:
+    """Return the dock that checks the map of a phrase."""
+    return _dock("Checks")
+
+
 def findings_dock() -> QWidget:
     """Return the table of findings."""
     return _dock("Findings")

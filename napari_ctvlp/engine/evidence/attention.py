@@ -146,11 +146,6 @@ class Recorder:
     layouts: tuple[Cells, ...]
     layers: list[Layer] = field(default_factory=list)
 
-    @property
-    def count(self) -> int:
-        """Cells, counted up to the last one that has a token."""
-        return 1 + max(int(layout.max()) for layout in self.layouts)
-
     def see(
         self, q: Tensor, k: Tensor, bias: Tensor | None = None, scale: float | None = None
     ) -> None:

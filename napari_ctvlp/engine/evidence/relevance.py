@@ -1,7 +1,8 @@
 """Gradient relevance of convolutional encoders, under its own name: it is no attention.
 
 Grad-CAM (Selvaraju et al. 2017) at a level of the tower: channels weighted by the mean gradient of
-the phrase's score, rectified. And the gradient of the score by the HU of each voxel.
+the phrase's score, rectified. The weights are one mean over the scan, so the map is coarse about a
+score of few cells; cells outside the body, whose tokens reach no answer, are NaN.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def _grad_cam(
 
     from napari_ctvlp.models.encoders.mini_grid import inputs_of
 
-    hu, place, fine, _ = inputs_of(scan, anatomy)
+    hu, place, fine, body = inputs_of(scan, anatomy)
     heat = probe.heat_of(probe.untouched(scan, anatomy), anatomy)
     searched = torch.from_numpy(np.array(heat.allowed))
     kept: list[Tensor] = []
@@ -84,7 +85,15 @@ def _grad_cam(
         handle.remove()
     weight = slope.mean(dim=(2, 3, 4), keepdim=True)
     cam = torch.relu((weight * kept[0]).sum(dim=1))[0].detach().float().numpy()
+    cam[~_any_of(body, cam.shape)] = np.nan
     return cam, float(score.detach()), fine
+
+
+def _any_of(body: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which coarser cells hold part of the body."""
+    i, p, l = shape  # noqa: E741
+    blocks = body.reshape(i, body.shape[0] // i, p, body.shape[1] // p, l, body.shape[2] // l)
+    return np.asarray(blocks.any(axis=(1, 3, 5)))
 
 
 def _score(probe: Probe, tokens: Tensor, searched: Tensor) -> Tensor:

@@ -1,0 +1,87 @@
+"""How long the attention dock needs for one move of the crosshair, in ms; in a real window.
+
+    xvfb-run -a -s "-screen 0 1920x1200x24" python benchmarks/crosshair.py [CT]
+
+Words: mini on the sample CT (or another), from the move to the list in the window. Attention: what
+the compute process works out per move, from a place and to it, with queries and keys of fVLM's
+published size (12 layers, 12 heads, 7 x 16 x 11 tokens), whose numbers are random.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import line, median
+
+from napari_ctvlp.core.geometry import transform
+from napari_ctvlp.core.resources import sample_folder
+
+MOVES, GRID, LAYERS, HEADS, WIDTH = 40, (7, 16, 11), 12, 12, 64
+
+
+def main() -> None:
+    words(Path(sys.argv[1]) if len(sys.argv) > 1 else sample_folder() / "ct.nii.gz")
+    attention()
+
+
+def words(path: Path) -> None:
+    """Move the crosshair about the body and wait for each list of words."""
+    from napari_ctvlp.ui.arrange import make_dock
+    from napari_ctvlp.ui.window import open_window, wait_for
+
+    window = open_window()
+    room, dock = window.room, None
+    room.open_path(path)
+    wait_for(room, lambda: room.session.study is not None, "the scan", 300)
+    study = room.session.study
+    wait_for(room, lambda: study.encoding is not None, "the encoding", 3600)
+    wait_for(room, lambda: not room.session.jobs, "the findings", 3600)
+    dock: Any = make_dock("Attention", window.viewer)
+    window.viewer.window.add_dock_widget(dock, name="Attention", area="right")
+    dock.ask_here()
+    wait_for(room, lambda: not dock.listing.busy and not dock.looking.busy, "the first", 600)
+    dock.follow.setChecked(True)
+    inside = np.argwhere(study.anatomy.labels > 0)
+    rng, times = np.random.default_rng(0), []
+    for at in inside[rng.integers(0, len(inside), MOVES)]:
+        start = time.perf_counter()
+        room.session.look_at(tuple(transform(study.scan.affine, at).tolist()))
+        wait_for(room, lambda: not dock.listing.busy, "the words", 60)
+        times.append(1000 * (time.perf_counter() - start))
+    report("words at a place, mini, in the window", times)
+    window.viewer.close()
+    room.bridge.close()
+
+
+def attention() -> None:
+    """Work out maps of every head, and the rollout, for one place after another."""
+    import torch
+
+    from napari_ctvlp.engine.evidence.attention import Recorder
+    from napari_ctvlp.models.encoders.attending import plain
+
+    count = int(np.prod(GRID))
+    recorder = Recorder(plain(GRID))
+    for _ in range(LAYERS):
+        recorder.see(*torch.randn(2, 1, HEADS, count, WIDTH))
+    for to in (False, True):
+        recorder.heads(0, count, to), recorder.rollout(0, count, to)
+        times = []
+        for cell in np.random.default_rng(1).integers(0, count, MOVES).tolist():
+            start = time.perf_counter()
+            recorder.heads(cell, count, to), recorder.rollout(cell, count, to)
+            times.append(1000 * (time.perf_counter() - start))
+        report(f"attention {'to' if to else 'from'} a place, fVLM's size", times)
+
+
+def report(what: str, times: list[float]) -> None:
+    """Print the median, and the slowest of twenty."""
+    line(what, median(times), "ms", f"95 %: {np.percentile(times, 95):.1f} ms")
+
+
+if __name__ == "__main__":
+    main()
