@@ -19,7 +19,7 @@ from napari_ctvlp.engine.compute import choose
 from napari_ctvlp.engine.loaded import encoder as loaded_encoder
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.models import store
-from napari_ctvlp.models.protocol import Encoder, Progress, silent
+from napari_ctvlp.models.protocol import Encoder, Looking, Progress, silent
 
 
 def finding(
@@ -128,5 +128,6 @@ def _place(
     encoder: Encoder, tokens: Encoding, anatomy: AnatomyMap, organ: str
 ) -> NDArray[np.bool_] | None:
     """Return where the encoder looks for an organ's findings; None where it does not say."""
-    looked_at = getattr(encoder, "looked_at", None)
-    return looked_at(tokens, anatomy).get(organ) if looked_at is not None else None
+    if not isinstance(encoder, Looking):
+        return None
+    return encoder.looked_at(tokens, anatomy).get(organ)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import Encoding, TextVector
@@ -100,4 +103,13 @@ class Encoder(Protocol):
 
     def score(self, encoding: Encoding, anatomy: AnatomyMap) -> FindingsTable:
         """Return present and absent similarities per organ and finding."""
+        ...
+
+
+@runtime_checkable
+class Looking(Protocol):
+    """An encoder that says where it looks for the findings of each organ."""
+
+    def looked_at(self, encoding: Encoding, anatomy: AnatomyMap) -> Mapping[str, NDArray[np.bool_]]:
+        """Return a mask on the first grid by organ, as its findings table names them."""
         ...
