@@ -102,6 +102,7 @@ def batch(
     store = Store.create(out, model=model, segmenter=segmenter)
     _expect_same(store, model, segmenter)
     with only_writer(store.folder):
+        store.sweep()
         _mend(store, report)
         store.fold()
         recipe = _recipe(model, segmenter, phrases, tokens)
@@ -215,7 +216,8 @@ def _missing(
                 continue
         elif row and row["recipe"] == own.digest(one.stamp):
             continue
-        yield Task(str(store.folder.resolve()), scan, one, own, device)
+        failed = bool(row and row["state"] == "failed")
+        yield Task(str(store.folder.resolve()), scan, one, own, device, failed)
 
 
 def _known(store: Store) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from napari_ctvlp.cohort.inputs import Input
 from napari_ctvlp.cohort.schema import need
 from napari_ctvlp.cohort.work import Outcome, Task, give_up, work
 from napari_ctvlp.engine import compute
-from napari_ctvlp.errors import InputRefused
+from napari_ctvlp.errors import InputRefused, WorkerFailed
 from napari_ctvlp.models import store as models
 
 #: Tasks handed to the scheduler for each worker, so that none waits and none is far ahead.
@@ -21,6 +21,8 @@ AHEAD = 3
 #: Bytes of a voxel while a scan is open: stored, and once more while it is turned.
 _SCAN_BYTES = 4
 _CONNECT_S = "10s"
+#: Deaths of a worker after which a scan is suspected to be their cause.
+_TRIES = 1
 
 
 def needed_bytes(one: Input, cards: Sequence[str]) -> int:
@@ -30,15 +32,28 @@ def needed_bytes(one: Input, cards: Sequence[str]) -> int:
 
 
 def size(inputs: Sequence[Input], cards: Sequence[str], device: str) -> int:
-    """Return how many worker processes fit: one for each GPU, else by cores and free memory."""
-    if device in ("auto", "cuda"):
-        import torch
+    """Return how many worker processes this machine has room for."""
+    needs = [needed_bytes(one, cards) for one in inputs]
+    gpus = _gpus() if device in ("auto", "cuda") else 0
+    return fitting(needs, compute.usable_cores(), compute.free_bytes("cpu"), gpus)
 
-        if torch.cuda.is_available():
-            return torch.cuda.device_count()
-    need_each = max(needed_bytes(one, cards) for one in inputs)
-    fitting = compute.free_bytes("cpu") // need_each
-    return max(1, min(compute.usable_cores(), fitting, len(inputs)))
+
+def fitting(needs: Sequence[int], cores: int, free: int, gpus: int = 0) -> int:
+    """Return how many worker processes fit: one for each GPU, else by cores and memory.
+
+    Parameters
+    ----------
+    needs : sequence of int
+        Bytes of each scan's run by the models' estimate. The largest one that fits at all counts;
+        a larger one is refused when its turn comes, and holds nobody else back.
+    cores : int
+    free : int
+        Bytes.
+    gpus : int
+    """
+    most = min(gpus or cores, len(needs))
+    largest = max((need for need in needs if need <= free), default=free)
+    return max(1, most if gpus else min(most, free // max(1, largest)))
 
 
 def run_here(tasks: Sequence[Task]) -> Iterator[Outcome]:
@@ -48,34 +63,44 @@ def run_here(tasks: Sequence[Task]) -> Iterator[Outcome]:
 
 
 def run_on(client: Any, tasks: Sequence[Task]) -> Iterator[Outcome]:
-    """Compute on the workers of a client and yield what became of each scan, as it ends."""
+    """Compute on the workers of a client and yield what became of each scan, as it ends.
+
+    A scan whose worker died several times is tried once more when nothing else runs: it may have
+    waited beside the one that kills them. Then it is given up.
+    """
+    ahead = AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+    suspects: list[Task] = []
+    for task, outcome in _ended(client, tasks, ahead):
+        if outcome is None:
+            suspects.append(task)
+        else:
+            yield outcome
+    for task, outcome in _ended(client, suspects, 1):
+        yield outcome or give_up(task)
+
+
+def _ended(client: Any, tasks: Sequence[Task], ahead: int) -> Iterator[tuple[Task, Outcome | None]]:
+    """Yield each task as it ends, ``ahead`` of them at a time; None where its workers died."""
     distributed = need("distributed")
-    waiting = iter(tasks)
-    known: dict[str, Task] = {}
+    waiting, known = iter(tasks), {}
 
-    def submit() -> Any:
-        task = next(waiting, None)
-        if task is None:
-            return None
-        future = client.submit(work, task, pure=False)
-        known[future.key] = task
-        return future
+    def submitted(count: int) -> list[Any]:
+        futures = [(client.submit(work, task, pure=False), task) for task in islice(waiting, count)]
+        known.update({future.key: task for future, task in futures})
+        return [future for future, _ in futures]
 
-    count = AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-    first = [future for future in (submit() for _ in range(count)) if future is not None]
-    running = distributed.as_completed(first)
+    running = distributed.as_completed(submitted(ahead))
     for future in running:
         task = known.pop(future.key)
-        following = submit()
-        if following is not None:
-            running.add(following)
         if future.status == "finished":
-            yield future.result()
+            yield task, future.result()
+        elif future.status == "error" and isinstance(future.exception(), distributed.KilledWorker):
+            yield task, None
+        elif future.status == "error":
+            raise future.exception()
         else:
-            error = future.exception()
-            if not isinstance(error, distributed.KilledWorker):
-                raise error
-            yield give_up(task)
+            raise _lost()
+        running.update(submitted(1))
 
 
 @contextmanager
@@ -90,7 +115,7 @@ def local_client(workers: int, device: str) -> Iterator[Any]:
     specs = {}
     for number in range(workers):
         environment = {"OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
-        if device != "cpu" and "torch" in sys.modules and _gpus():
+        if device != "cpu" and _gpus():
             environment["CUDA_VISIBLE_DEVICES"] = str(number)
         options = {
             "nthreads": 1, "memory_limit": 0, "env": environment, "dashboard": False,
@@ -102,7 +127,9 @@ def local_client(workers: int, device: str) -> Iterator[Any]:
         "cls": distributed.Scheduler,
         "options": {"dashboard": False, "host": "127.0.0.1"},
     }
+    tries = need("dask").config.set({"distributed.scheduler.allowed-failures": _TRIES})
     with (
+        tries,
         distributed.SpecCluster(workers=specs, scheduler=scheduler) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -132,7 +159,16 @@ def client_of(address: str) -> Iterator[Any]:
         yield client
 
 
+def _lost() -> WorkerFailed:
+    return WorkerFailed(
+        "scheduler-lost",
+        "the Dask scheduler to answer to the end.",
+        "It is gone, or has dropped the scans.",
+        "Start it again, then the same command: it goes on from there.",
+    )
+
+
 def _gpus() -> int:
     import torch
 
-    return torch.cuda.device_count()
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

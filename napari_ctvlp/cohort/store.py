@@ -8,7 +8,8 @@
       commits/000017.parquet  one finished scan that is not folded into the tables yet
       tokens/000017.zip       its tokens and labels (zarr), where they were asked for
       marks.parquet           what a reader accepted or rejected
-      log.jsonl               one line for each scan that was computed
+      log.jsonl               a line when a scan is begun, and one when it is done
+      store.lock, scans.lock  held while somebody writes
       identity/ids.csv        which file each scan was: the one place with names
 
 A commit is one file that appears whole. Folding writes new tables beside the old ones and makes
@@ -21,6 +22,7 @@ import contextlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +44,8 @@ from napari_ctvlp.errors import InputRefused
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 #: Scans a percentile needs, and per cent from which on, and up to which, it is an answer.
 LEAST_SCANS, PRESENT_FROM, ABSENT_UP_TO = 100, 95.0, 50.0
+#: No file takes longer to be written, in seconds.
+_HALF_S = 600.0
 
 
 class Store:
@@ -50,6 +54,8 @@ class Store:
     Parameters
     ----------
     folder : Path
+    look : bool
+        False leaves the files unseen: enough to commit, and quick.
 
     Attributes
     ----------
@@ -64,11 +70,12 @@ class Store:
         ``no-store`` when there is none, ``store-schema`` when it is of another version.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, *, look: bool = True) -> None:
         self.folder = Path(folder)
         self.info = _info(self.folder)
         self.damaged: dict[str, str] = {}
-        self.look()
+        if look:
+            self.look()
 
     @classmethod
     def create(cls, folder: Path | str, **info: str) -> Store:
@@ -136,13 +143,15 @@ class Store:
         finally:
             half.unlink(missing_ok=True)
 
-    def committed_recipe(self, scan: str) -> str:
-        """Return the recipe of an unfolded commit, ``""`` without one."""
+    def recipe_of(self, scan: str) -> str:
+        """Return the recipe of a scan's rows, committed or folded, ``""`` without any."""
         pq, path = need("pyarrow.parquet"), self.commit_path(scan)
-        if not path.exists():
-            return ""
         with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
             return str(pq.read_table(path, columns=["scans"])["scans"][0].as_py()[0]["recipe"])
+        for folder in (self.folder / "fold", self.folder):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                table, own = folder / "scans.parquet", [("scan", "=", scan)]
+                return str(pq.read_table(table, columns=["recipe"], filters=own)[0][0].as_py())
         return ""
 
     def mark(self, scan: str, mark: str) -> str:
@@ -197,6 +206,14 @@ class Store:
             path.replace(path.with_name(f"{path.name}.damaged"))
         self.look()
         return names
+
+    def sweep(self) -> None:
+        """Delete halves of files that a killed process left, once they are surely nobody's."""
+        long_ago = time.time() - _HALF_S
+        for half in self.folder.rglob(".*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                if half.stat().st_mtime < long_ago:
+                    half.unlink()
 
     def _finish(self) -> None:
         """Put tables that count, after a run was broken off, where they belong."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from napari_ctvlp.cohort import rows
 from napari_ctvlp.cohort.inputs import Input, without_names
+from napari_ctvlp.cohort.lock import claimed
 from napari_ctvlp.cohort.store import Store
 from napari_ctvlp.cohort.tokens import keep_tokens, kept_tokens, tokens_path
 from napari_ctvlp.core.anatomy import AnatomyMap
@@ -63,6 +64,8 @@ class Task:
     input : Input
     recipe : Recipe
     device : str
+    again : bool
+        Whether to compute it although its rows are there: one that failed.
     """
 
     store: str
@@ -70,6 +73,7 @@ class Task:
     input: Input
     recipe: Recipe
     device: str = "auto"
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,20 +88,23 @@ class Outcome:
 def work(task: Task) -> Outcome:
     """Compute one scan and commit its rows; a failure is a row too.
 
-    A scan whose commit is there already is not computed again: its process may have been
-    killed after the commit and before its answer.
+    A scan that was done since the task was made is not computed again: its process may have been
+    killed after the commit and before its answer, or be one that an earlier run left behind.
     """
-    start, store = time.monotonic(), Store(task.store)
-    if store.committed_recipe(task.scan) in _recipes(task):
-        return Outcome(task.scan)
-    try:
-        found, code = _computed(store, task), ""
-    except Exception as error:  # whatever a broken file raises, the run goes on
-        own = as_own(error)
-        found, code = {"scans": [_failed(own, task)]}, own.code
-    _commit(store, task, found)
-    seconds = time.monotonic() - start
-    _log(store, {"scan": task.scan, "error": code, "seconds": round(seconds, 3)})
+    store = Store(task.store, look=False)
+    with claimed(store.folder, task.scan):
+        if store.recipe_of(task.scan) in _recipes(task) and not task.again:
+            return Outcome(task.scan)
+        _log(store, {"scan": task.scan, "event": "begun"})
+        start = time.monotonic()
+        try:
+            found, code = _computed(store, task), ""
+        except Exception as error:  # whatever a broken file raises, the run goes on
+            own = as_own(error)
+            found, code = {"scans": [_failed(own, task)]}, own.code
+        _commit(store, task, found)
+        seconds = round(time.monotonic() - start, 3)
+        _log(store, {"scan": task.scan, "event": "done", "error": code, "seconds": seconds})
     return Outcome(task.scan, code, seconds)
 
 
@@ -109,7 +116,9 @@ def give_up(task: Task) -> Outcome:
         "Each process that tried this scan ended by itself.",
         "Give the workers more memory, or fewer of them the machine (--workers).",
     )
-    _commit(Store(task.store), task, {"scans": [_failed(error, task)]})
+    store = Store(task.store, look=False)
+    _commit(store, task, {"scans": [_failed(error, task)]})
+    _log(store, {"scan": task.scan, "event": "given up", "error": error.code})
     return Outcome(task.scan, error.code)
 
 
@@ -169,7 +178,8 @@ def _nouns(store: Store, task: Task, scan: Scan) -> tuple[AnatomyMap, Encoding]:
     from napari_ctvlp.engine import verbs
 
     try:
-        kept = kept_tokens(store, task.scan) if _same_models(store, task) else None
+        there = tokens_path(store, task.scan).exists() and _same_models(store, task)
+        kept = kept_tokens(store, task.scan) if there else None
     except InputRefused:
         kept = None
     if kept is not None and kept[1].scan == scan.digest:
@@ -181,6 +191,7 @@ def _nouns(store: Store, task: Task, scan: Scan) -> tuple[AnatomyMap, Encoding]:
 
 def _same_models(store: Store, task: Task) -> bool:
     """Return whether the store says that a scan was computed with these weights."""
+    store.look()
     connection = store.connect()
     query = "SELECT model_digest, segmenter_digest FROM scans WHERE scan = ? AND tokens"
     known = connection.execute(query, [task.scan]).fetchone()
@@ -190,7 +201,9 @@ def _same_models(store: Store, task: Task) -> bool:
 
 
 def _failed(error: CtvlpError, task: Task) -> dict[str, Any]:
-    secrets = (task.input.path, task.input.series, task.input.id)
+    one = task.input
+    inside = [name for _, _, names in os.walk(one.path) for name in names]
+    secrets = (one.path, one.series, one.id, *inside)
     return rows.failed_row(error, without_names(str(error), secrets))
 
 

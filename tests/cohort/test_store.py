@@ -71,7 +71,7 @@ def test_a_truncated_table_is_named_and_the_rest_is_usable(copy, archive, rows):
     assert now["findings"] == before["findings"]
     report = batch(archive, copy, workers=0)
     assert any("organs.parquet" in note for note in report.notes)
-    assert report.done == 5
+    assert report.done == 8
     assert rows(copy) == before
     assert (copy / "organs.parquet.damaged").exists()
 
