@@ -101,7 +101,8 @@ def equivariance(
             row.append(_stored(probe, probe.heat_of(encoding, organs), code, before))
     for axis, name in enumerate("IPL"):
         progress(0.5 + 0.1 * axis, f"moved along {name}")
-        count = whole_tokens(float(scan.spacing[axis]), float(spacing(first[0].affine)[axis]))
+        steps = float(scan.spacing[axis]), float(spacing(first[0].affine)[axis])
+        count = whole_tokens(*steps, scan.shape[axis] // 4)
         further, organs = moved(scan, anatomy, axis, count)
         encoding = encode(further, organs)
         step = transform(scan.affine, np.eye(3)[axis] * count) - transform(scan.affine, np.zeros(3))
@@ -170,15 +171,18 @@ def _stored(probe: Probe, heat: Heatmap, code: str, first: Heatmap) -> Trial:
     return Trial(probe.phrase.text, "stored", f"as {code}", equal, gap, "largest difference")
 
 
-def whole_tokens(step: float, token: float) -> int:
+def whole_tokens(step: float, token: float, most: int = 10_000) -> int:
     """Return the voxels, up to five tokens of them, that come nearest to whole tokens.
 
     Parameters
     ----------
     step, token : float
         Edge of a voxel and of a token, in mm.
+    most : int
+        Voxels beyond which little of the patient would stay; one token is moved all the same.
     """
-    counts = range(max(1, round(token / step)), max(2, round(5 * token / step)) + 1)
+    least = max(1, round(token / step))
+    counts = range(least, max(least, min(most, max(2, round(5 * token / step)))) + 1)
     return min(counts, key=lambda n: (round(abs(n * step / token - round(n * step / token)), 6), n))
 
 

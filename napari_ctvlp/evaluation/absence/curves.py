@@ -132,7 +132,7 @@ def report(pairs: Sequence[Pair], calibration: Calibration) -> Report:
     scans = np.array([pair.scan for pair in seen])
     ends = interval(methods, there, np.array([pair.study or pair.scan for pair in seen]))
     odds = np.log(np.clip(support, 1e-9, 1) / np.clip(1 - support, 1e-9, 1))
-    middle = _odds(math.sqrt(calibration.present * calibration.absent))
+    middle = _odds(calibration.present)
     margin = methods["peak less the card's threshold"]
     return {
         "pairs": len(pairs), "in_view": len(seen), "positives": int(there.sum()),

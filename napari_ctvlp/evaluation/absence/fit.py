@@ -1,8 +1,7 @@
 """Fits the absence check: how much each comparison of a peak weighs, and where answers part.
 
 Few CTs decide, so little is fitted: three clues, none of which may speak against a finding by
-being stronger, and one offset per finding. Present and absent weigh the same within each finding:
-how often it was painted is no evidence. Scores that thresholds are set on come from fits without
+being stronger, and one offset per finding. Scores that thresholds are set on come from fits without
 the CT they belong to.
 """
 
@@ -84,8 +83,8 @@ def _fitted(pairs: Sequence[Pair]) -> Calibration:
     own = np.array([[pair.finding == name for name in names] for pair in pairs], np.float64)
     table = np.hstack([np.ones((len(pairs), 1)), clues, own])
     pull = np.array([0.0, *[PULL] * len(FITTED), *[OWN_PULL] * len(names)])
-    truth = np.array([pair.there for pair in pairs], np.bool_)
-    found = _logistic(table, truth, _balanced(truth, own > 0), pull)
+    truth = np.array([pair.there for pair in pairs], np.float64)
+    found = _logistic(table, truth, pull)
     offsets = found[1 + len(FITTED) :]
     return Calibration(
         "", "", _spread(means, 0.0), _spread(scales, 1.0), _spread(found[1:], 0.0),
@@ -100,29 +99,13 @@ def _spread(fitted: Matrix, rest: float) -> tuple[float, ...]:
     return tuple(known.get(name, rest) for name in CLUES)
 
 
-def _balanced(there: NDArray[np.bool_], own: NDArray[np.bool_]) -> Matrix:
-    """Return weights with which present and absent count the same within each finding.
+def _logistic(table: Matrix, truth: Matrix, pull: Matrix) -> Matrix:
+    """Minimise the log loss, present and absent weighing the same in all, plus the pull.
 
-    A finding counts by the root of how often it is there; one that is only there or only absent
-    counts nothing, unless all are so.
+    No clue's slope is below 0.
     """
-    weight = np.zeros(len(there))
-    whole = np.ones((len(there), 1), np.bool_)
-    for mine in (*own.T, *([] if _both(there, own) else whole.T)):
-        kinds = [mine & there, mine & ~there]
-        if all(kind.any() for kind in kinds):
-            for kind in kinds:
-                weight[kind] = math.sqrt(kinds[0].sum()) / kind.sum()
-    return np.asarray(weight * len(there) / (2 * weight.sum()), np.float64)
-
-
-def _both(there: NDArray[np.bool_], own: NDArray[np.bool_]) -> bool:
-    """Return True when some finding is there in one scan and absent in another."""
-    return bool((own[there].any(axis=0) & own[~there].any(axis=0)).any())
-
-
-def _logistic(table: Matrix, truth: NDArray[np.bool_], weight: Matrix, pull: Matrix) -> Matrix:
-    """Minimise the weighted log loss plus the pull; no clue's slope is below 0."""
+    share = truth.mean()
+    weight = np.where(truth > 0, 0.5 / share, 0.5 / (1 - share))
 
     def loss(w: Matrix) -> tuple[float, Matrix]:
         logits = table @ w
