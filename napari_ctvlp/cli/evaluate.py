@@ -24,7 +24,7 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="DIR|synthetic|absence",
-            help="One folder per case, or your own with labels.csv; or painted findings.",
+            help="One folder per case, your own with labels.csv, a store; or painted findings.",
         ),
     ],
     cases: Annotated[
@@ -62,6 +62,11 @@ def evaluate(
 
         chests = validation_chests(data) if str(cases) == PHANTOMS else []
         absence(cases, model, device, chests, each, out=out, markdown=markdown, png=png)
+        return
+    if (folder / "store.json").is_file():
+        from napari_ctvlp.cli.evaluate_store import from_store
+
+        from_store(folder, device, calibrate=calibrate, out=out)
         return
     if (folder / "labels.csv").is_file():
         from napari_ctvlp.cli.evaluate_own import own

@@ -14,7 +14,7 @@ from napari_ctvlp.core.phrase import Phrase
 
 #: Labelled scans with and without a finding that limits need.
 LEAST_LABELLED = 20
-_YES, _NO = {"1", "yes", "true", "present"}, {"0", "no", "false", "absent"}
+YES, NO = {"1", "yes", "true", "present"}, {"0", "no", "false", "absent"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def limits_of(
     labels = _labels(connection, phrase.finding) if phrase.finding else {}
     yes, no = (
         scores[judged & np.array([labels.get(scan, "") in kind for scan in scans], np.bool_)]
-        for kind in (_YES, _NO)
+        for kind in (YES, NO)
     )
     if min(len(yes), len(no)) >= LEAST_LABELLED:
         return from_labels(yes, no, f"label '{phrase.finding}' of {store.name}")

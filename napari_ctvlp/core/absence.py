@@ -225,12 +225,13 @@ def _answer(
 ) -> tuple[Verdict, str]:
     """Return the answer and its sentence: how sure, and which comparison says so most."""
     told = f"Support {support:.0%}: {_strongest(calibration, found, support)}"
+    by = f"; {calibration.source}" if calibration.source.startswith("own ") else ""
     if support >= calibration.present:
-        return "present", f"{told} (false alarms at this level: {calibration.false_alarm:.0%})."
+        return "present", f"{told} (false alarms at this level: {calibration.false_alarm:.0%}{by})."
     if support < calibration.absent:
-        return "absent", f"{told} (missed at this level: {calibration.missed:.0%})."
+        return "absent", f"{told} (missed at this level: {calibration.missed:.0%}{by})."
     between = f"{calibration.absent:.0%} and {calibration.present:.0%}"
-    return "cannot tell", f"{told}, between {between}."
+    return "cannot tell", f"{told}, between {between}{by}."
 
 
 _WORDS = {
