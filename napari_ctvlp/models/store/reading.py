@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import re
 import tomllib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +77,15 @@ def read_card(path: Path) -> ModelCard:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise bad_card(path.name, f"cannot be read ({error}).") from error
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> dict[str, Any]:
+    """Parse a card once per content: a run reads its cards a dozen times."""
+    return tomllib.loads(text)
 
 
 def _over(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
