@@ -27,19 +27,20 @@ from planes import Ours, made_up_heat, made_up_masks, same_size, turn, until
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.phrase import Phrase
 
-COUNT, FILLED, OWN, TRIES, RUNS, SLICES = 20, 15, 3, 3, 3, 6
+COUNT, FILLED, OWN, TRIES, SLICES = 20, 15, 3, 5, 5
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--ct", type=Path)
+    parser.add_argument("--runs", type=int, default=6)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CTVLP_CONFIG"] = folder
-        measure(options.ct)
+        measure(options.ct, options.runs)
 
 
-def measure(ct: Path | None) -> None:
+def measure(ct: Path | None, runs: int) -> None:
     """Open the window, add the phrases, scroll."""
     from napari_ctvlp.ui.arrange import make_dock
 
@@ -71,15 +72,15 @@ def measure(ct: Path | None) -> None:
         by_clock = f"CPU; {median(took['clock']):.0f} ms by the clock"
         line(f"the 21st listed and drawn {what}", median(took["cpu"]), "ms", by_clock)
     print(f"on {name}")
-    scroll(window, panel)
+    scroll(window, panel, runs)
     window.close()
 
 
-def scroll(window: Any, panel: Any) -> None:
+def scroll(window: Any, panel: Any, runs: int) -> None:
     """Scroll every view in every state, by turns."""
     answers = list(panel.gallery.answers.values())
     found: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for run in range(RUNS):
+    for run in range(runs):
         for state in ("none", "one layer", "three layers and one"):
             panel.together.setChecked(state != "none")
             for answer in answers[:OWN]:

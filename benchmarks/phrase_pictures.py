@@ -75,6 +75,7 @@ class Pictures:
         self.room.desk.set_window("Lung")
         lay_out(self.viewer)
         self.ask(NODULE)
+        self.until(lambda: not self.session.jobs, "the answers behind the findings")
         for name in panels:
             getattr(self, name)(*([answers] if name == "answers" else []))
         self.viewer.close()
@@ -181,11 +182,11 @@ class Pictures:
         return made
 
     def heighten(self, widget: Any) -> None:
-        """Give the lower group of docks, with this one, most of the height."""
+        """Give the group of docks that this one is in most of the height."""
         parent = widget
         while not isinstance(parent, QDockWidget):
             parent = parent.parent()
-        self.window.docks["Views"].window().resizeDocks([parent], [470], Qt.Orientation.Vertical)
+        self.window.docks["Views"].window().resizeDocks([parent], [520], Qt.Orientation.Vertical)
 
     def front(self, dock: Any) -> None:
         """Bring a dock to the front."""
@@ -200,9 +201,8 @@ class Pictures:
         wait_for(self.room, ready, what, 1800)
 
     def shoot(self, state: str, dock: Any) -> None:
-        """Draw the window with a dock in front, and room for one that came last."""
-        if dock is not self.window.docks["Phrases"]:
-            self.heighten(dock)
+        """Draw the window with a dock in front and high enough to be seen whole."""
+        self.heighten(dock)
         shoot(self.window, dock, self.out, state)
 
     def save(self, widget: Any, state: str) -> None:

@@ -76,8 +76,11 @@ class Gallery:
         self._study(room.session.study)
 
     def add(self, heat: Heatmap | None) -> None:
-        """Take an answer in; one of the same model to the same phrase replaces it."""
-        if heat is None:
+        """Take an answer in; one of the same model to the same phrase replaces it.
+
+        What stands behind a row of the findings table (``within`` an organ) is no answer.
+        """
+        if heat is None or heat.within:
             return
         key = heat.phrase.text, heat.model
         known = self.answers.get(key)

@@ -18,7 +18,7 @@ Pieces = NDArray[np.float64]
 #: Lines are drawn at these shares of full scale, by name.
 LEVELS: Mapping[str, float] = {"faint": 0.25, "half": 0.5, "strong": 0.75}
 #: Length of a dash and of the gap after it, and the step a line is cut into for that, mm.
-DASH_MM, STEP_MM = 3.0, 1.0
+DASH_MM, STEP_MM = 3.0, 1.5
 #: Distance of hatching lines, and how finely they follow what they fill, mm.
 HATCH_MM, HATCH_STEP_MM = 10.0, 2.0
 NOTHING: Pieces = np.empty((0, 2, 3))
@@ -101,14 +101,16 @@ def solid(lines: Iterable[Line]) -> Pieces:
 
 def dashed(lines: Iterable[Line]) -> Pieces:
     """Cut lines into dashes of ``DASH_MM`` with gaps as long."""
-    cut = []
-    for line in lines:
-        along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
-        places = np.arange(0.0, max(along[-1], STEP_MM), STEP_MM)
-        points = np.stack([np.interp(places, along, line[:, n]) for n in range(3)], axis=1)
-        on = (places[:-1] // DASH_MM) % 2 == 0
-        cut.append(np.stack([points[:-1], points[1:]], axis=1)[on])
-    return np.concatenate(cut) if cut else NOTHING
+    whole = solid(lines)
+    lengths = np.linalg.norm(whole[:, 1] - whole[:, 0], axis=1)
+    parts = np.maximum(1, np.ceil(lengths / STEP_MM)).astype(int)
+    piece = np.repeat(np.arange(len(whole)), parts)
+    place = np.arange(len(piece)) - np.repeat(np.cumsum(parts) - parts, parts)
+    ends = (place[:, None] + [0.0, 1.0]) / parts[piece, None]
+    along = (np.cumsum(lengths) - lengths)[piece] + ends.mean(axis=1) * lengths[piece]
+    start, way = whole[piece, 0], whole[piece, 1] - whole[piece, 0]
+    cut = start[:, None] + ends[..., None] * way[:, None]
+    return np.asarray(cut[(along // DASH_MM) % 2 == 0])
 
 
 def hatching(heat: Heatmap, scan: Scan, axis: int, index: float) -> Pieces:

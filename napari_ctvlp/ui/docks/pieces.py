@@ -64,7 +64,7 @@ class PiecesDock(QWidget):
         self.cut_button = QPushButton("&Cut the phrase in front")
         self.which = QComboBox()
         self.table = _table()
-        self.again, self.save = QPushButton("&Measure again"), QPushButton("&Save as NIfTI ...")
+        self.again, self.save = QPushButton("&Measure again"), QPushButton("&Save ...")
         self.state = QLabel(_HINT)
         self._arrange()
         self.cut_button.clicked.connect(lambda _=False: self.cut())
@@ -188,7 +188,8 @@ class PiecesDock(QWidget):
         self.which.setSizeAdjustPolicy(_NARROW)  # a long phrase must not widen the dock
         self.which.setMinimumContentsLength(8)
         layout = column(self)
-        layout.addLayout(row(QLabel("level"), self.level, QLabel("ml at least"), self.least))
+        layout.addLayout(row(QLabel("Cut at"), self.level))
+        layout.addLayout(row(QLabel("Drop pieces under, ml"), self.least))
         layout.addWidget(self.cut_button)
         layout.addWidget(self.which)
         layout.addWidget(self.table, stretch=1)
@@ -201,7 +202,7 @@ def _number(value: float, low: float, high: float, step: float) -> QDoubleSpinBo
     box.setRange(low, high)
     box.setSingleStep(step)
     box.setValue(value)
-    box.setMaximumWidth(80)
+    box.setMaximumWidth(90)
     return box
 
 

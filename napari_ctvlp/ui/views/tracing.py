@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject, QTimer
 
 from napari_ctvlp.core.geometry import ras_to_screen, screen_to_ras, voxel_of
 from napari_ctvlp.core.heatmap import Heatmap
-from napari_ctvlp.engine.evidence.lines import Pieces, dashed, hatching, solid, token_grid
+from napari_ctvlp.engine.evidence.lines import LEVELS, Pieces, dashed, hatching, solid, token_grid
 from napari_ctvlp.ui._compat import HAS_STROKES, Mark, Strokes
 from napari_ctvlp.ui.desk import Desk
 from napari_ctvlp.ui.drawn import GREY, PALE, WHITE, Drawn, drawn_of, heat_state
@@ -24,6 +24,8 @@ from napari_ctvlp.ui.palette import Colour
 _STROKES, _SAID = "ctvlp strokes", "ctvlp support"
 #: Changes within this time are drawn together, ms.
 SOON_MS = 20
+#: One of several phrases has a line at one level only.
+_AMONG = {"half": LEVELS["half"]}
 #: Between dashes it is dark, so that they are seen over bright tissue too.
 _GAPS = (0.0, 0.0, 0.0, 0.6)
 _HATCH, _CELLS = (0.65, 0.75, 0.85, 0.35), (1.0, 1.0, 1.0, 0.3)
@@ -133,8 +135,9 @@ class Tracing(QObject):
             if state == "asserted" and not look.lines:
                 continue
             index = float(voxel_of(drawn.heat.affine, point)[axis])
-            found = drawn.outlines.lines(axis, index)
-            for share, lines in zip((0.7, 0.85, 1.0), found.values(), strict=True):
+            levels = LEVELS if drawn.colour is None else _AMONG
+            for name, lines in drawn.outlines.lines(axis, index, levels).items():
+                share = 0.55 + 0.6 * LEVELS[name]
                 if state != "asserted":
                     yield solid(lines), _GAPS
                 cut = solid(lines) if state == "asserted" else dashed(lines)
