@@ -195,26 +195,31 @@ class FindingsDock(QWidget):
 
     def _answer_more(self) -> None:
         """Answer the next rows, those with the highest margin first; nothing while not shown."""
-        study = self.session.study
+        study, model = self.session.study, self.session.run.model
         table = study.findings if study is not None else None
-        if table is None or not self.isVisible() or "verdicts" in self.session.jobs:
-            return
         if (
-            table.model != self.session.run.model
-            or study is None
-            or table.scan != study.scan.digest
+            study is None
+            or table is None
+            or not self.isVisible()
+            or "verdicts" in self.session.jobs
         ):
+            return
+        current = study.encoded_with is study.anatomy
+        if not current or (table.model, table.scan) != (model, study.scan.digest):
             return
         open_ones = [one for one in table.rows if not one.support and not one.verdict]
         chosen = sorted(open_ones, key=lambda one: -one.margin)[:AT_ONCE]
         if chosen:
-            self.session.compute("verdicts", self._answered, rows=tuple(chosen))
+            done = partial(self._answered, study.encoding)
+            self.session.compute("verdicts", done, rows=tuple(chosen))
 
-    def _answered(self, answers: FindingsTable) -> None:
+    def _answered(self, asked_of: EncodingSummary | None, answers: FindingsTable) -> None:
+        """Take answers in, unless the organs or tokens they are about were replaced meanwhile."""
         study = self.session.study
-        if study is None or study.findings is None or study.findings.model != answers.model:
-            return
-        study.put("findings", merged(study.findings, answers.rows))
+        if study is not None and study.findings is not None and study.encoding is asked_of:
+            study.put("findings", merged(study.findings, answers.rows))
+        else:
+            self._answer_more()
 
     def _explained(self, one: FindingRow, heat: Heatmap) -> None:
         """Show the evidence of a row, whatever was asked before it."""
