@@ -30,7 +30,7 @@ _HIDDEN = {
     "digest", "encoding", "recipe", "model", "model_digest", "segmenter", "segmenter_digest",
     "error", "error_kind", "modality", "unit", "device", "precision", "threads",
 }  # fmt: skip
-_FIRST = ("scan", "mark", "mark_date", *RANKED)
+_FIRST = ("scan", *RANKED, "mark", "mark_date")
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,12 @@ class Reading:
         """Return the columns that hold numbers."""
         every = range(len(self.rows))
         return [name for name in self.columns if np.isfinite(self.numbers(name, every)).any()]
+
+    def most_various(self) -> str:
+        """Return the volume column with the most different numbers, ``""`` without any."""
+        names = [name for name in self.numeric() if name.endswith("_ml")]
+        every = range(len(self.rows))
+        return max(names, key=lambda name: len(np.unique(self.numbers(name, every))), default="")
 
     def question_for(self, scan: str) -> str:
         """Return the phrase of the store with the highest margin in a scan, ``""`` without any."""

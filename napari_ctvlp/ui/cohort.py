@@ -110,6 +110,8 @@ def _shown(column: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return _FORMS.get(column, "{:.1f}").format(value)
+    if column == "mark_date":
+        return str(value)[:16].replace("T", " ")
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 

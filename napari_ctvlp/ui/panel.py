@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QDockWidget,
+    QFrame,
+    QHBoxLayout,
+    QMainWindow,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 #: No dock asks for more width than this, in pixels.
 NARROW = 290
@@ -33,6 +43,30 @@ def column(dock: QWidget) -> QVBoxLayout:
     inside = QVBoxLayout(body)
     inside.setContentsMargins(6, 6, 6, 6)
     return inside
+
+
+def lay_below(widget: QWidget, height: int = 290) -> None:
+    """Move the dock of a wide widget from the side to the bottom of its window.
+
+    Parameters
+    ----------
+    widget : QWidget
+        One that is in no dock, or in one that floats or lies elsewhere already, stays.
+    height : int
+        Pixels.
+    """
+    dock: Any = widget
+    while dock is not None and not isinstance(dock, QDockWidget):
+        dock = dock.parent()
+    if not isinstance(dock, QDockWidget) or dock.isFloating():
+        return
+    main = dock.parent()
+    if not isinstance(main, QMainWindow):
+        return
+    if main.dockWidgetArea(dock) == Qt.DockWidgetArea.RightDockWidgetArea:
+        main.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
+        main.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
+        main.resizeDocks([dock], [height], Qt.Orientation.Vertical)
 
 
 def row(*widgets: QWidget, stretch: int | None = None) -> QHBoxLayout:

@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from napari_ctvlp.cohort.batch import batch
 from napari_ctvlp.cohort.store import Store
@@ -23,8 +25,8 @@ def store(tmp_path_factory):
     """Return a store of two pieces of the phantom and a broken file, with tokens."""
     folder = tmp_path_factory.mktemp("archive")
     for number, centre in enumerate([(-70.0, -30.0, -30.0), (60.0, 0.0, -40.0)]):
-        shape, affine = (22, 20, 18), np.diag([5.0, 5.0, 5.0, 1.0])
-        affine[:3, 3] = np.array(centre) - 2.5 * (np.array(shape) - 1)
+        shape, affine = (22, 20, 18), np.diag([3.0, 3.0, 3.0, 1.0])
+        affine[:3, 3] = np.array(centre) - 1.5 * (np.array(shape) - 1)
         image = nibabel.Nifti1Image(chest_hu(shape, affine), affine)
         image.header.set_xyzt_units("mm")
         image.to_filename(folder / f"{number}.nii.gz")
@@ -47,6 +49,14 @@ def dock(room, viewer, store, wait):
     widget.cohort.look(store)
     wait(lambda: widget.model.reading is not None, 60)
     return widget
+
+
+def press(dock, key, wait):
+    """Press Alt and a key in the window of the dock."""
+    window = dock.window()
+    window.activateWindow()
+    wait(lambda: QApplication.activeWindow() is window, 30)
+    QTest.keyClick(window, key, Qt.KeyboardModifier.AltModifier)
 
 
 def cell(dock, row, column):
@@ -90,9 +100,13 @@ def test_a_phrase_ranks_and_a_double_click_opens_at_the_peak_without_encoding(
     dock.phrase.returnPressed.emit()
     wait(lambda: dock.cohort.phrase == PHRASE, 240)
     assert [cell(dock, n, "rank") for n in range(3)] == ["1", "2", ""]
+    for name in ("rank", "score", "percentile", "answer"):
+        assert dock.view.columnWidth(dock.model.reading.columns.index(name)) > 20, name
     assert "lung left" in dock.state.text()
     first = dock.model.scan_at(0)
-    dock.view.activated.emit(dock.model.index(0, 0))
+    point = dock.view.visualRect(dock.model.index(0, 0)).center()
+    for click in (QTest.mouseClick, QTest.mouseDClick):  # as a hand does it
+        click(dock.view.viewport(), Qt.MouseButton.LeftButton, pos=point)
     session = room.session
     wait(lambda: session.study is not None and session.study.heatmap is not None, 240)
     (peak,) = (
@@ -112,31 +126,31 @@ def test_a_phrase_ranks_and_a_double_click_opens_at_the_peak_without_encoding(
     dock.across.setCurrentText("lung_left_ml")
     dock.across.activated.emit(dock.across.currentIndex())
     assert [line.get_label() for line in dock.plot.figure.axes[0].lines] == ["open scan"]
-    dock.up.setCurrentText("lung_left_hu")
+    dock.up.setCurrentText("score")
     dock.up.activated.emit(dock.up.currentIndex())
     assert len(dock.plot.figure.axes[0].lines) == 2
     opened = []
     dock.cohort.opened.connect(opened.append)
-    dock.next.click()
+    press(dock, Qt.Key.Key_Down, wait)
     wait(lambda: opened == [dock.model.scan_at(1)], 120)
-    dock.previous.click()
+    press(dock, Qt.Key.Key_Up, wait)
     wait(lambda: opened[-1] == first, 120)
     wait(lambda: not session.jobs, 240)
     paint()
 
 
-def test_marks_are_saved_with_a_date(dock, store):
+def test_marks_are_saved_with_a_date(dock, store, wait):
     dock.view.clearSelection()
     dock.view.selectRow(1)
-    dock.accept.click()
+    press(dock, Qt.Key.Key_Y, wait)
     dock.view.selectRow(0)
-    dock.reject.click()
+    press(dock, Qt.Key.Key_N, wait)
     marks = {row["scan"]: row for row in pq.read_table(store / "marks.parquet").to_pylist()}
     assert {scan: row["mark"] for scan, row in marks.items()} == {
         "000001": "reject", "000002": "accept",
     }  # fmt: skip
     assert cell(dock, 1, "mark") == "accept"
-    assert cell(dock, 1, "mark_date") == marks["000002"]["date"]
+    assert cell(dock, 1, "mark_date") == marks["000002"]["date"][:16].replace("T", " ")
     dock.unmark.click()
     assert cell(dock, 0, "mark") == ""
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QKeySequence, QShortcut  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QBoxLayout,
     QComboBox,
     QFileDialog,
     QHeaderView,
     QLabel,
     QLineEdit,
     QPushButton,
+    QSizePolicy,
     QTableView,
+    QVBoxLayout,
     QWidget,
 )
 
 from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.ui.cohort import Cohort, CohortModel
 from napari_ctvlp.ui.docks.plots import ColumnPlot
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, lay_below, row
 from napari_ctvlp.ui.room import Room
 
 if TYPE_CHECKING:
@@ -31,6 +36,10 @@ _EMPTY = "Open a store that ctvlp batch has written: each scan is a row."
 _NONE = "histogram"
 #: Widest column of the table at first, pixels.
 _WIDE = 130
+#: For reading through a list, wherever the focus is: previous, next, accept (yes), reject (no).
+_KEYS = ("Alt+Up", "Alt+Down", "Alt+Y", "Alt+N")
+#: From this width on the plot stands beside the table, pixels.
+_SIDE_BY_SIDE = 640
 
 
 class CohortDock(QWidget):
@@ -43,13 +52,14 @@ class CohortDock(QWidget):
 
     def __init__(self, room: Room) -> None:
         super().__init__()
+        self._placed = False
         self.cohort = Cohort(room)
         self.model = CohortModel()
-        self.choose = QPushButton("Open &store...")
+        self.choose = QPushButton("Open store...")
         self.phrase, self.filter, self.where = QLineEdit(), QLineEdit(), QLineEdit()
         self.view = _view(self.model)
         self.across, self.up, self.plot = QComboBox(), QComboBox(), ColumnPlot()
-        names = ("&Previous", "Ne&xt", "&Accept", "Re&ject", "&Unmark")
+        names = ("Previous", "Next", "Accept", "Reject", "Unmark")
         self.previous, self.next, self.accept, self.reject, self.unmark = map(QPushButton, names)
         self.state = QLabel(_EMPTY)
         self.state.setWordWrap(True)
@@ -59,14 +69,36 @@ class CohortDock(QWidget):
         self._enable(reading=None)
 
     def _arrange(self) -> None:
-        layout = column(self)
-        layout.addLayout(row(self.choose, self.phrase, stretch=1))
-        layout.addLayout(row(self.filter, self.where, stretch=1))
-        layout.addWidget(self.view, stretch=1)
-        layout.addLayout(row(self.previous, self.next, self.accept, self.reject, self.unmark))
-        layout.addWidget(self.state)
-        layout.addLayout(row(self.across, self.up))
-        layout.addWidget(self.plot)
+        table, plot = QVBoxLayout(), QVBoxLayout()
+        table.addLayout(row(self.choose, self.phrase, stretch=1))
+        table.addLayout(row(self.filter, self.where, stretch=1))
+        table.addWidget(self.state)
+        table.addWidget(self.view, stretch=1)
+        table.addLayout(row(self.previous, self.next, self.accept, self.reject, self.unmark))
+        plot.addLayout(row(self.across, self.up))
+        plot.addWidget(self.plot, stretch=1)
+        for box in (self.across, self.up):
+            box.setMinimumContentsLength(8)
+            box.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
+        self._halves = QBoxLayout(QBoxLayout.Direction.TopToBottom)
+        self._halves.addLayout(table, stretch=3)
+        self._halves.addLayout(plot, stretch=2)
+        column(self).addLayout(self._halves)
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Put the plot beside the table where there is room, else under it."""
+        beside, under = QBoxLayout.Direction.LeftToRight, QBoxLayout.Direction.TopToBottom
+        self._halves.setDirection(beside if self.width() >= _SIDE_BY_SIDE else under)
+        super().resizeEvent(event)
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Lie under the views when first shown: a table of scans is wide."""
+        super().showEvent(event)
+        if not self._placed:
+            self._placed = True
+            QTimer.singleShot(0, self, partial(lay_below, self))
 
     def _explain(self) -> None:
         self.phrase.setPlaceholderText("rank by a phrase ...")
@@ -75,13 +107,13 @@ class CohortDock(QWidget):
         self.filter.setToolTip("Show only scans whose row holds these letters")
         self.where.setPlaceholderText("SQL: liver_ml > 2000")
         self.where.setToolTip("Enter shows only scans that meet the condition")
-        self.choose.setToolTip("Open a store that ctvlp batch has written (Alt-S)")
+        self.choose.setToolTip("Open a store that ctvlp batch has written")
         self.view.setToolTip("Enter or double click opens a scan at its peak")
-        self.previous.setToolTip("Open the scan above (Alt-P)")
-        self.next.setToolTip("Open the scan below (Alt-X)")
-        self.accept.setToolTip("Accept the selected scan (Alt-A); kept in the store with its date")
-        self.reject.setToolTip("Reject the selected scan (Alt-J)")
-        self.unmark.setToolTip("Take the mark of the selected scan away (Alt-U)")
+        self.previous.setToolTip("Open the scan above (Alt-Up)")
+        self.next.setToolTip("Open the scan below (Alt-Down)")
+        self.accept.setToolTip("Accept the selected scan (Alt-Y); kept in the store with its date")
+        self.reject.setToolTip("Reject the selected scan (Alt-N)")
+        self.unmark.setToolTip("Take the mark of the selected scan away")
         self.across.setToolTip("Column that is plotted")
         self.up.setToolTip("Against which column")
 
@@ -97,6 +129,10 @@ class CohortDock(QWidget):
         self.accept.clicked.connect(lambda _=False: self.mark("accept"))
         self.reject.clicked.connect(lambda _=False: self.mark("reject"))
         self.unmark.clicked.connect(lambda _=False: self.mark(""))
+        for keys, button in zip(
+            _KEYS, (self.previous, self.next, self.accept, self.reject), strict=True
+        ):
+            QShortcut(QKeySequence(keys), self).activated.connect(button.click)
         self.across.activated.connect(self._plot)
         self.up.activated.connect(self._plot)
         self.plot.picked.connect(self._pick)
@@ -122,25 +158,33 @@ class CohortDock(QWidget):
         self.phrase.clear()
         self.filter.clear()
         self.where.clear()
-        columns = reading.numeric()
-        self.across.clear()
-        self.across.addItems(columns)
-        self.up.clear()
-        self.up.addItems([_NONE, *columns])
-        first = next((name for name in columns if name.endswith("_ml")), "")
-        self.across.setCurrentText(first)
+        self._offer(reading)
+        self.across.setCurrentText(reading.most_various())
+        self.up.setCurrentText(_NONE)
         self._width()
         self.state.setText(reading.words)
         self._plot()
 
+    def _offer(self, reading: Reading) -> None:
+        """Offer the columns that hold numbers; what was chosen stays."""
+        columns = reading.numeric()
+        for box, names in ((self.across, columns), (self.up, [_NONE, *columns])):
+            chosen = box.currentText()
+            box.clear()
+            box.addItems(names)
+            box.setCurrentText(chosen)
+
     def _width(self) -> None:
         """Make columns as wide as they need, within reason; empty ones of a ranking go."""
-        self.view.resizeColumnsToContents()
-        reading = self.model.reading
-        for number, name in enumerate(reading.columns if reading else ()):
-            self.view.setColumnWidth(number, min(_WIDE, self.view.columnWidth(number)))
-            empty = name in ("rank", "score", "answer", "percentile") and not self.cohort.phrase
+        reading, asked = self.model.reading, bool(self.cohort.phrase)
+        columns = reading.columns if reading is not None else []
+        for number, name in enumerate(columns):
+            empty = name in ("rank", "score", "answer", "percentile") and not asked
             self.view.setColumnHidden(number, empty)
+        self.view.resizeColumnsToContents()
+        for number in range(len(columns)):
+            if not self.view.isColumnHidden(number):
+                self.view.setColumnWidth(number, min(_WIDE, self.view.columnWidth(number)))
 
     def _narrow(self) -> None:
         """Show the rows that the search and the condition leave."""
@@ -160,6 +204,7 @@ class CohortDock(QWidget):
         self._width()
         reading = self.model.reading
         if reading is not None:
+            self._offer(reading)
             self.view.sortByColumn(reading.columns.index("rank"), Qt.SortOrder.AscendingOrder)
         self.view.scrollToTop()
         least = "least" if ranking.phrase.negated else "most"
@@ -227,5 +272,6 @@ def _view(model: Any) -> QTableView:
     view.verticalHeader().setVisible(False)
     view.verticalHeader().setDefaultSectionSize(22)
     view.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-    view.setMinimumHeight(140)
+    view.setMinimumHeight(90)
+    view.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
     return view

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 BARS = 24
 _DOT, _MARK = "#6fa8dc", "#ffb000"
@@ -28,12 +28,13 @@ class ColumnPlot(QWidget):
         super().__init__()
         self._canvas: Any = None
         self._points: NDArray[np.float64] = np.empty((0, 2))
-        self.note = QLabel("Choose a column to see how the scans spread.")
+        self.note = QLabel()
         self.note.setWordWrap(True)
         self._box = QVBoxLayout(self)
         self._box.setContentsMargins(0, 0, 0, 0)
         self._box.addWidget(self.note)
-        self.setMinimumHeight(170)
+        self.setMinimumHeight(120)
+        self.clear()
 
     @property
     def figure(self) -> Any:
@@ -41,7 +42,11 @@ class ColumnPlot(QWidget):
         return None if self._canvas is None else self._canvas.figure
 
     def clear(self) -> None:
-        """Show nothing."""
+        """Show nothing but how to see something."""
+        self._say("Choose a column to see how the scans spread.")
+
+    def _say(self, words: str) -> None:
+        self.note.setText(words)
         self.note.setVisible(True)
         if self._canvas is not None:
             self._canvas.setVisible(False)
@@ -63,14 +68,19 @@ class ColumnPlot(QWidget):
         marked : int, optional
             Place of the open scan among them.
         """
+        if not np.isfinite(across[1]).any():
+            self._say("No scan of the list has a number there.")
+            return
         if self._canvas is None:
             self._canvas = canvas()
+            self._canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
             self._canvas.mpl_connect("button_press_event", self._clicked)
             self._box.addWidget(self._canvas)
         self.note.setVisible(False)
         self._canvas.setVisible(True)
         ink = self.note.palette().color(self.note.foregroundRole()).name()
         axes = plain_axes(self.figure, ink)
+        axes.locator_params(nbins=5)
         axes.set_xlabel(_title(across[0]), color=ink, fontsize=8)
         if up is None:
             self._points = np.empty((0, 2))
