@@ -138,16 +138,18 @@ class Index:
             order = judged[np.argsort(scores[judged], kind="stable")]
         if where.strip():
             order = order[self._allowed(where)[order]]
+        shown = order[:top]
+        told = scores[shown].tolist()
         rows = tuple(
-            Found(
-                place + 1,
-                self.scans[n],
-                organs[best[n]],
-                float(scores[n]),
-                float(percentile[n]),
-                limits.answer(float(scores[n])),
+            map(
+                Found,
+                range(1, len(shown) + 1),
+                (self.scans[n] for n in shown.tolist()),
+                (organs[n] for n in best[shown].tolist()),
+                told,
+                percentile[shown].tolist(),
+                map(limits.answer, told),
             )
-            for place, n in enumerate(order[:top].tolist())
         )
         return Ranking(rows, phrase, tuple(organs), len(judged), limits)
 

@@ -62,6 +62,8 @@ def limits_of(
     """
     judged = np.isfinite(scores)
     labels = _labels(connection, phrase.finding) if phrase.finding else {}
+    if not labels:
+        return from_rarity(scores[judged], store.name)
     yes, no = (
         scores[judged & np.array([labels.get(scan, "") in kind for scan in scans], np.bool_)]
         for kind in (YES, NO)
