@@ -3,7 +3,7 @@
     xvfb-run -a -s "-screen 0 1920x1200x24" python benchmarks/pictures_findings.py [--out FOLDER]
 
 States: empty, working (rows are being answered), table, matrix, evidence (one click on a row),
-absent (a row whose organ holds nothing), cut (an organ that is not whole in the scan), own
+no-support (a row that nothing supports), cut (an organ that is not whole in the scan), own
 (the editor of one's own vocabulary, with a fault) and error.
 """
 
@@ -62,7 +62,7 @@ def draw(out: Path) -> None:
     dock.tabs.setCurrentIndex(1)
     shoot(window, out, "matrix")
     for state, organ, finding in (
-        ("evidence", "lung_left", "nodule"), ("absent", "liver", "liver_cyst"),
+        ("evidence", "lung_left", "nodule"), ("no-support", "liver", "liver_cyst"),
     ):  # fmt: skip
         before = session.study.heatmap
         click(dock, organ, finding)
