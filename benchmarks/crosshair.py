@@ -2,9 +2,10 @@
 
     xvfb-run -a -s "-screen 0 1920x1200x24" python benchmarks/crosshair.py [CT]
 
-Words: mini on the sample CT (or another), from the move to the list in the window. Attention: what
-the compute process works out per move, from a place and to it, with queries and keys of fVLM's
-published size (12 layers, 12 heads, 7 x 16 x 11 tokens), whose numbers are random.
+Words: mini on the sample CT (or another), from the move to the list in the window, painting and
+all, and what the compute process takes of that. Attention: what that process works out per move,
+from a place and to it, with queries and keys of fVLM's published size (12 layers, 12 heads,
+7 x 16 x 11 tokens), whose numbers are random.
 """
 
 from __future__ import annotations
@@ -24,8 +25,29 @@ MOVES, GRID, LAYERS, HEADS, WIDTH = 40, (7, 16, 11), 12, 12, 64
 
 
 def main() -> None:
-    words(Path(sys.argv[1]) if len(sys.argv) > 1 else sample_folder() / "ct.nii.gz")
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else sample_folder() / "ct.nii.gz"
+    words(path)
+    verb(path)
     attention()
+
+
+def verb(path: Path) -> None:
+    """Ask for words without a window."""
+    from napari_ctvlp.engine import verbs
+    from napari_ctvlp.engine.evidence.asking import place_words
+
+    scan = verbs.open_scan(path)
+    anatomy = verbs.segment(scan)
+    points = transform(scan.affine, np.argwhere(anatomy.labels > 0)[::1000][:MOVES])
+    place_words(scan, points[0], anatomy=anatomy)
+    times, cpu = [], time.process_time()
+    for point in points:
+        start = time.perf_counter()
+        place_words(scan, point, anatomy=anatomy)
+        times.append(1000 * (time.perf_counter() - start))
+    cpu = 1000 * (time.process_time() - cpu) / len(points)
+    report("words at a place, mini, without a window", times)
+    line("  of that on the processor, mean", cpu, "ms")
 
 
 def words(path: Path) -> None:
@@ -34,12 +56,12 @@ def words(path: Path) -> None:
     from napari_ctvlp.ui.window import open_window, wait_for
 
     window = open_window()
-    room, dock = window.room, None
+    room = window.room
     room.open_path(path)
     wait_for(room, lambda: room.session.study is not None, "the scan", 300)
     study = room.session.study
     wait_for(room, lambda: study.encoding is not None, "the encoding", 3600)
-    wait_for(room, lambda: not room.session.jobs, "the findings", 3600)
+    room.session.cancel()  # the findings are another matter
     dock: Any = make_dock("Attention", window.viewer)
     window.viewer.window.add_dock_widget(dock, name="Attention", area="right")
     dock.ask_here()
@@ -70,12 +92,14 @@ def attention() -> None:
         recorder.see(*torch.randn(2, 1, HEADS, count, WIDTH))
     for to in (False, True):
         recorder.heads(0, count, to), recorder.rollout(0, count, to)
-        times = []
+        times, cpu = [], time.process_time()
         for cell in np.random.default_rng(1).integers(0, count, MOVES).tolist():
             start = time.perf_counter()
             recorder.heads(cell, count, to), recorder.rollout(cell, count, to)
             times.append(1000 * (time.perf_counter() - start))
+        cpu = 1000 * (time.process_time() - cpu) / MOVES
         report(f"attention {'to' if to else 'from'} a place, fVLM's size", times)
+        line("  of that on the processor, mean", cpu, "ms")
 
 
 def report(what: str, times: list[float]) -> None:

@@ -86,14 +86,15 @@ class AttentionDock(QWidget):
         self.level.addItems([f"{level} cells" for level in LEVELS])
         self.phrase.setPlaceholderText("the last phrase that was asked")
         self.between = _page(self.direction, self.within, row(self.layer, self.head))
-        heard = row(self.follow, self.here, stretch=0)
-        heading = QLabel("Words it resembles most")
-        place = _page(heard, heading, self.words, self.between, self.heads)
+        words = _page(QLabel("Words this place resembles most"), self.words)
+        place = _page(self.between, self.heads)
         phrase = _page(self.phrase, self.weigh, self.weights, row(self.relevance, self.level))
         organ = _page(QLabel("Where an organ's query looked"), self.organ)
-        for page, title in ((place, "Place"), (phrase, "Phrase"), (organ, "Organ")):
+        pages = {"Words": words, "Places": place, "Phrase": phrase, "Organ": organ}
+        for title, page in pages.items():
             self.tabs.addTab(page, title)
         layout = column(self)
+        layout.addLayout(row(self.follow, self.here, stretch=0))
         layout.addWidget(self.state)
         layout.addLayout(row(self.bar, self.cancel, stretch=0))
         layout.addWidget(self.tabs, stretch=1)
@@ -210,8 +211,11 @@ class AttentionDock(QWidget):
         if not found.words:
             self.words.setText("The model did not look at this place.")
             return
-        rows = "".join(f"<tr><td align=right>{score:+.2f}&nbsp;</td><td>{html.escape(word)}</td>"
-                       for word, score in found.words)  # fmt: skip
+        digits = 2 if found.kind == "logit" else 3
+        rows = "".join(
+            f"<tr><td align=right>{score:+.{digits}f}&nbsp;</td><td>{html.escape(word)}</td></tr>"
+            for word, score in found.words
+        )
         where = f" in the window of the {organ_title(found.organ)}" if found.organ else ""
         self.words.setText(f"<table>{rows}</table><i>{_UNITS.get(found.kind, '')}{where}</i>")
 

@@ -98,7 +98,7 @@ class ChecksDock(QWidget):
         self.canvases[verb] = Canvas(words, 200)
         if verb == "check_organs":
             layout.addLayout(row(self.named, self.other))
-        for widget in (button, self.canvases[verb], answer):
+        for widget in (button, answer, self.canvases[verb]):
             layout.addWidget(widget)
         layout.addStretch()
         return page

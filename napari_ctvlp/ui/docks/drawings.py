@@ -65,6 +65,8 @@ def draw_readings(figure: Any, ink: str, readings: Sequence[Reading]) -> None:
             axes.plot([peak for _, peak in peaks], heights, mark, color=_DOT, markersize=5)
     axes.set_yticks(range(len(GROUPS)), GROUPS)
     axes.set_ylim(len(GROUPS) - 0.4, -0.6)
+    if all(0 <= one.peak <= 1 for one in readings):
+        axes.set_xlim(0, 1)  # a steady answer must look steady
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("peak; the line is the scan as it is", color=ink, fontsize=SMALL)
     legend = [axes.plot([], [], mark, color=_DOT, markersize=5)[0] for mark in MARKS.values()]
@@ -118,7 +120,8 @@ def draw_curves(figure: Any, ink: str, found: Curves) -> None:
         axes.set_xlabel("% of the voxels", color=ink, fontsize=SMALL)
         if place == 1:
             axes.set_ylabel("score", color=ink, fontsize=SMALL)
-            axes.legend(fontsize=SMALL, labelcolor=ink, frameon=False)
+        else:
+            axes.legend(fontsize=SMALL, labelcolor=ink, frameon=False, loc="lower right")
 
 
 def draw_erasure(figure: Any, ink: str, found: Erasure) -> None:
