@@ -132,6 +132,10 @@ def scan_facts(scan: Scan) -> dict[str, Plain]:
 
 def plain(value: Plain) -> Plain:
     """Turn nouns and numpy values into what strict JSON holds; NaN becomes None."""
+    if type(value) in (str, int, bool):  # most are, and the checks below are slow
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else None
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value) if field.init]
         result: Plain = {name: plain(getattr(value, name)) for name in names}
@@ -141,8 +145,6 @@ def plain(value: Plain) -> Plain:
         result = plain(value.tolist())
     elif isinstance(value, list | tuple):
         result = [plain(item) for item in value]
-    elif isinstance(value, float):
-        result = value if math.isfinite(value) else None
     else:
         result = str(value) if isinstance(value, Path) else value
     return result
