@@ -128,10 +128,7 @@ def test_findings_of_fvlm_are_told_as_what_they_are(viewer, hosted, scan, wait, 
     pair = list(answers.gallery.answers.values())[-2:]
     assert [one.heat.model for one in pair] == ["fvlm", "mini"]
     assert pair[0].heat.values.shape != pair[1].heat.values.shape
-    answers.gallery.subtract(*pair)
-    (layer,) = [one for one in viewer.layers if one.name.startswith("Difference")]
-    assert layer.data.shape == pair[0].heat.values.shape
-    assert np.abs(layer.data).max() > 0
+    assert pair[0].heat.phrase.text == pair[1].heat.phrase.text
     session.study.put("findings", FindingsTable((FindingRow("lung", "mass", 1, 0, 1),), "x", ""))
     assert dock.view.isColumnHidden(COLUMNS.index("probability"))
     assert dock.note.text().startswith("Similarities, not probabilities.")
