@@ -41,7 +41,7 @@ def main() -> None:
         draw(out, Path(folder))
     docks = Path(__file__).with_name("pictures_studies.py")
     subprocess.run([sys.executable, docks, "--out", out], check=True)
-    for name in ("pictures_evaluate.py", "phrase_pictures.py"):
+    for name in ("pictures_evaluate.py", "phrase_pictures.py", "pictures_attention.py"):
         subprocess.run([sys.executable, Path(__file__).with_name(name)], check=True)
 
 
