@@ -101,10 +101,10 @@ def draft_text(draft: Draft) -> str:
     parts = [HEAD.format(model=draft.model)]
     for organ in dict.fromkeys(one.organ for one in draft.lines):
         mine = [one for one in draft.lines if one.organ == organ]
-        title = places()[organ].title
+        title = _organ(organ)
         parts.append("\n".join([f"{title[:1].upper()}{title[1:]}", *_sentences(mine)]))
     if draft.unsupported:
-        names = (f"{_name(r.finding)} ({places()[r.organ].title})" for r in draft.unsupported)
+        names = (f"{_name(r.finding)} ({_organ(r.organ)})" for r in draft.unsupported)
         parts.append(f"Not judged: {', '.join(names)}.")
     return "\n\n".join(parts) + "\n"
 
@@ -138,6 +138,12 @@ def _number(one: DraftLine) -> str:
     if not math.isnan(one.support):
         return f"support {one.support:.2f}, value {one.score:.2f}"
     return "no value" if math.isnan(one.score) else f"value {one.score:.2f}"
+
+
+def _organ(name: str) -> str:
+    """Return the title of a house organ; an encoder's own organ keeps its name."""
+    known = places().get(name)
+    return known.title if known is not None else name.replace("_", " ")
 
 
 def _name(finding: str) -> str:

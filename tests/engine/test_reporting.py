@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -86,6 +87,8 @@ def test_a_draft_says_what_the_model_answers_and_abstains_elsewhere(study):
     assert denied == sum(one.verdict == "absent" for one in written.lines)
     open_ones = [one for one in written.lines if one.verdict == "cannot tell"]
     assert text.count("Cannot tell:") == len({one.organ for one in open_ones})
+    foreign = replace(written.unsupported[0], organ="left_lung_base")
+    assert "(left lung base)" in draft_text(replace(written, unsupported=(foreign,)))
 
 
 def test_both_cross_the_pipe(study):
