@@ -342,10 +342,11 @@ CHECKS = {
     "import contracts": ["-c", "from importlinter.cli import lint_imports_command as c; c()"],
     "manifest": ["-m", "npe2", "validate", "napari-ctvlp"],
 }
+SHARED_OUT = ["-n", "2", "--dist", "loadgroup"]
 
 
 def test(options: argparse.Namespace, rest: list[str]) -> int:
-    """Run the static checks, then the tests; the long tier too with ``--all``."""
+    """Run the static checks, then the tests on two processes; the long tier too by ``--all``."""
     ensure_environment()
     ensure_libraries()
     failed = []
@@ -354,7 +355,7 @@ def test(options: argparse.Namespace, rest: list[str]) -> int:
         if in_environment(*command):
             failed.append(name)
     say(f"== tests{', after failures in: ' if failed else ''}{', '.join(failed)}")
-    chosen = ["-m", ""] if options.all else []
+    chosen = (["-m", ""] if options.all else []) + ([] if rest else SHARED_OUT)
     with display() as extra:
         code = in_environment("-m", "pytest", *chosen, *rest, extra=extra)
     return code or int(bool(failed))

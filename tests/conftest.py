@@ -40,6 +40,15 @@ def sample() -> Path:
     return Path(__file__).resolve().parents[1] / "examples" / "data" / "ct.nii.gz"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let processes that share the tests out keep a file together, and all windows in one."""
+    folder = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(folder)
+        group = "windows" if place.parts[0] == "ui" else place.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests marked ``cuda`` on machines without a CUDA device."""
     if item.get_closest_marker("cuda"):
