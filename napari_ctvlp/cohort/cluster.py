@@ -97,6 +97,9 @@ def _ended(client: Any, tasks: Sequence[Task], ahead: int) -> Iterator[tuple[Tas
 
     running = distributed.as_completed(submitted(ahead))
     for future in running:
+        if future.status in ("pending", "lost"):  # its worker died with the answer: it comes anew
+            running.add(future)
+            continue
         task = known.pop(future.key)
         if future.status == "finished":
             yield task, future.result()
