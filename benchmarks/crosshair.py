@@ -2,8 +2,9 @@
 
     xvfb-run -a -s "-screen 0 1920x1200x24" python benchmarks/crosshair.py [CT]
 
-Words: mini on the sample CT (or another), from the move to the list in the window, painting and
-all, and what the compute process takes of that. Attention: what that process works out per move,
+Words: mini on the sample CT (or another), from the move until the list stands in the window and
+until it and three views are painted, for jumps anywhere and for steps of a few mm in the axial
+view; and what the verb takes without a window. Attention: what that process works out per move,
 from a place and to it, with queries and keys of fVLM's published size (12 layers, 12 heads,
 7 x 16 x 11 tokens), whose numbers are random.
 """
@@ -52,8 +53,10 @@ def verb(path: Path) -> None:
 
 def words(path: Path) -> None:
     """Move the crosshair about the body and wait for each list of words."""
+    from qtpy.QtWidgets import QApplication
+
     from napari_ctvlp.ui.arrange import make_dock
-    from napari_ctvlp.ui.window import open_window, wait_for
+    from napari_ctvlp.ui.window import open_window, settle, wait_for
 
     window = open_window()
     room = window.room
@@ -67,16 +70,32 @@ def words(path: Path) -> None:
     dock.ask_here()
     wait_for(room, lambda: not dock.listing.busy and not dock.looking.busy, "the first", 600)
     dock.follow.setChecked(True)
-    inside = np.argwhere(study.anatomy.labels > 0)
-    rng, times = np.random.default_rng(0), []
-    for at in inside[rng.integers(0, len(inside), MOVES)]:
-        start = time.perf_counter()
-        room.session.look_at(tuple(transform(study.scan.affine, at).tolist()))
-        wait_for(room, lambda: not dock.listing.busy, "the words", 60)
-        times.append(1000 * (time.perf_counter() - start))
-    report("words at a place, mini, in the window", times)
+    stamps: list[float] = []
+    room.bridge.finished.connect(lambda *_: stamps.append(time.perf_counter()))
+    for kind, points in places(study).items():
+        listed, painted = [], []
+        for point in points:
+            settle()
+            stamps.clear()
+            start = time.perf_counter()
+            room.session.look_at(tuple(point.tolist()))
+            wait_for(room, lambda: not dock.listing.busy, "the words", 60)
+            QApplication.processEvents()
+            painted.append(1000 * (time.perf_counter() - start))
+            listed.append(1000 * (stamps[0] - start))
+        report(f"words listed in the window, {kind}", listed)
+        report(f"and three views painted, {kind}", painted)
     window.viewer.close()
     room.bridge.close()
+
+
+def places(study: Any) -> dict[str, Any]:
+    """Return points to jump to, and a walk through the axial plane of the first; RAS mm."""
+    inside = np.argwhere(study.anatomy.labels > 0)
+    rng = np.random.default_rng(0)
+    jumps = transform(study.scan.affine, inside[rng.integers(0, len(inside), MOVES)])
+    steps = rng.uniform(2, 6, (MOVES, 3)) * rng.choice([-1, 1], (MOVES, 3)) * (1, 1, 0)
+    return {"jumps": jumps, "a drag": jumps[0] + np.cumsum(steps, axis=0)}
 
 
 def attention() -> None:

@@ -119,7 +119,8 @@ class AttentionDock(QWidget):
     def _connect(self) -> None:
         session = self.room.session
         session.study_changed.connect(self._study)
-        session.point_changed.connect(self._moved)
+        # before the views move: the answer is there by the time that they are painted
+        session.point_changed.connect(self._moved, priority=1)
         self.here.clicked.connect(lambda _=False: self.ask_here())
         for box in (self.direction, self.within):
             box.activated.connect(lambda _=0: self.look())
