@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -143,11 +144,20 @@ def arrow_type(kind: str) -> Any:
     }[kind]
 
 
+@cache
 def arrow_schema(columns: tuple[Column, ...]) -> Any:
     """Return the pyarrow schema of a table, with the version in its metadata."""
     pa = need("pyarrow")
     fields = [(column.name, arrow_type(column.kind)) for column in columns]
     return pa.schema(fields, metadata={"ctvlp_schema": str(VERSION)})
+
+
+@cache
+def commit_schema() -> Any:
+    """Return the pyarrow schema of a commit: one row, each table a list of its rows in it."""
+    pa = need("pyarrow")
+    kinds = [(name, pa.list_(pa.struct(arrow_schema(TABLES[name])))) for name in TABLES]
+    return pa.schema(kinds, metadata={"ctvlp_schema": str(VERSION)})
 
 
 def need(name: str) -> Any:

@@ -37,6 +37,7 @@ from napari_ctvlp.cohort.schema import (
     VERSION,
     Column,
     arrow_schema,
+    commit_schema,
     need,
 )
 from napari_ctvlp.errors import InputRefused
@@ -132,9 +133,8 @@ class Store:
     def commit(self, scan: str, rows: Rows) -> None:
         """Add the rows of one scan, all of them or none; they replace older ones."""
         pa, pq = need("pyarrow"), need("pyarrow.parquet")
-        kinds = {name: pa.list_(pa.struct(arrow_schema(TABLES[name]))) for name in TABLES}
-        schema = pa.schema(list(kinds.items()), metadata={"ctvlp_schema": str(VERSION)})
-        table = pa.table({name: [list(rows.get(name, ()))] for name in TABLES}, schema=schema)
+        one = {name: [list(rows.get(name, ()))] for name in TABLES}
+        table = pa.table(one, schema=commit_schema())
         path = self.commit_path(scan)
         half = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
