@@ -22,6 +22,7 @@ from napari_ctvlp.ui.panel import column, row
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Look, Point, Study
 from napari_ctvlp.ui.studies import studies_of
+from napari_ctvlp.ui.views.closing import put_away
 from napari_ctvlp.ui.views.link import Link
 
 #: A dock that was raised has its size by then, ms.
@@ -204,8 +205,7 @@ class CompareDock(QWidget):
         _let_go(self._links)
         canvas, self.canvas, self.model = self.canvas, None, None
         if canvas is not None:
-            canvas.setParent(None)
-            canvas.close()
+            put_away(canvas)
 
     def _progressed(self, number: int, share: float, stage: str) -> None:
         if number == self._number:

@@ -19,6 +19,7 @@ from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Point
 from napari_ctvlp.ui.views.bars import Hint, ReadoutBar, ViewBar, put_into, take_out
 from napari_ctvlp.ui.views.clones import Clones
+from napari_ctvlp.ui.views.closing import put_away
 from napari_ctvlp.ui.views.keys import Keys
 from napari_ctvlp.ui.views.link import Link
 from napari_ctvlp.ui.views.readout import describe
@@ -105,8 +106,7 @@ class Planes(QWidget):
         self.link = None
         self.clones.clear()
         for canvas in self.canvases.values():
-            canvas.setParent(None)
-            canvas.close()
+            put_away(canvas)
         self.canvases.clear()
         self.models.clear()
 

@@ -18,6 +18,7 @@ from napari_ctvlp.ui.layers import AXES, UNITS, ct_arguments, heat_arguments
 from napari_ctvlp.ui.palette import organ_colour
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Study
+from napari_ctvlp.ui.views.closing import put_away
 
 #: Where one looks to, and what is up, for each side one looks from (world I, P, L).
 SIDES = {
@@ -109,8 +110,7 @@ class Solid(QWidget):
         canvas, self.canvas, self.model = self.canvas, None, None
         self._drawn = None
         if canvas is not None:
-            canvas.setParent(None)
-            canvas.close()
+            put_away(canvas)
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 - Qt's name
         """Close the canvas with the dock."""
