@@ -40,6 +40,7 @@ def sample() -> Path:
     return Path(__file__).resolve().parents[1] / "examples" / "data" / "ct.nii.gz"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let processes that share the tests out keep a file together, and all windows in one."""
     folder = Path(__file__).parent

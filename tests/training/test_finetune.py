@@ -68,6 +68,8 @@ def test_the_tail_gives_the_towers_own_tokens(encoder: Encoder):
     torch.testing.assert_close(tokens.detach(), kept[0].clone(), atol=0.05, rtol=0.05)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_a_tuned_head_beats_the_linear_head_from_sixteen_studies(encoder: Encoder):
     """By a halo, which the trunk's tokens hardly hold; benchmarks/finetune.py has three seeds.
 
@@ -83,6 +85,8 @@ def test_a_tuned_head_beats_the_linear_head_from_sixteen_studies(encoder: Encode
     assert found["tuned"] > found["frozen"]
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_a_tuned_head_learns_a_sign_from_sixteen_studies(encoder: Encoder):
     tower = encoder.tower  # type: ignore[attr-defined]
     train, test = studies(tower, "atoll", 16), studies(tower, "atoll", 40, 1_000_000)

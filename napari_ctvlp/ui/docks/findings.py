@@ -75,6 +75,7 @@ class FindingsDock(QWidget):
         self.filled = QPushButton("Fill organs")
         self.detail, self.note = QLabel(), QLabel()
         self.tabs = QTabWidget()
+        self.tabs.setUsesScrollButtons(False)
         self._asked: FindingRow | None = None
         self._later = QTimer(self)
         self._later.setSingleShot(True)

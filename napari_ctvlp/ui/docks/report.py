@@ -49,6 +49,7 @@ class ReportDock(QWidget):
         self.table, self.words = _table(), QLabel()
         self.words.setWordWrap(True)
         self.tabs = QTabWidget()
+        self.tabs.setUsesScrollButtons(False)
         self.tabs.addTab(self._checking(), "Check a report")
         self.tabs.addTab(self._drafting(), "Draft")
         layout = column(self)

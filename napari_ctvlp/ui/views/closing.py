@@ -1,16 +1,19 @@
-"""Closing a canvas for good."""
+"""Closing canvases for good."""
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QWidget
+from napari.qt import QtViewer
 
 
-def put_away(canvas: QWidget) -> None:
-    """Take a canvas out of its window and close it.
+def put_away(*canvases: QtViewer) -> None:
+    """Take canvases out of their window and close them, without another picture.
 
-    Hidden first: Qt paints a visible OpenGL widget once more when it loses its parent, in a new
-    context that knows none of its buffers, and the driver may crash over that.
+    Qt paints OpenGL widgets once more when one of them loses its window, in a new context that
+    knows none of their buffers: the driver crashed over the lines in them.
     """
-    canvas.hide()
-    canvas.setParent(None)
-    canvas.close()
+    for canvas in canvases:
+        canvas.canvas.events.draw.block()
+        canvas.hide()
+    for canvas in canvases:
+        canvas.setParent(None)
+        canvas.close()

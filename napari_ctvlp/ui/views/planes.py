@@ -105,8 +105,7 @@ class Planes(QWidget):
         take_out(self._bars)
         self.link = None
         self.clones.clear()
-        for canvas in self.canvases.values():
-            put_away(canvas)
+        put_away(*self.canvases.values())
         self.canvases.clear()
         self.models.clear()
 
