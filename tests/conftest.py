@@ -42,12 +42,10 @@ def sample() -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let processes that share the tests out keep a file together, and all windows in one."""
+    """Let processes that share the tests out keep a file together."""
     folder = Path(__file__).parent
     for item in items:
-        place = item.path.relative_to(folder)
-        group = "windows" if place.parts[0] == "ui" else place.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(folder).as_posix()))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -114,6 +114,7 @@ class AlikeDock(QWidget):
         self.hide_button.setToolTip("Take the map away (Alt-H)")
         self.follow.setToolTip("Ask again wherever the crosshair comes to rest (Alt-F)")
         self.state.setWordWrap(True)
+        self.state.setMinimumWidth(1)
         layout = column(self)
         layout.addLayout(row(self.show_button, self.hide_button, stretch=0))
         layout.addWidget(self.follow)

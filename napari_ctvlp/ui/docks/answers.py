@@ -142,6 +142,7 @@ class AnswersDock(QWidget):
         self.models.addItems(usable)
         for words in (self.state, self.told):
             words.setWordWrap(True)
+            words.setMinimumWidth(1)
         layout = column(self)
         layout.addWidget(self.together)
         layout.addWidget(self.table, stretch=1)

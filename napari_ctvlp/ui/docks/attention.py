@@ -367,6 +367,7 @@ class AttentionDock(QWidget):
 def _words() -> QLabel:
     label = QLabel()
     label.setWordWrap(True)
+    label.setMinimumWidth(1)
     return label
 
 

@@ -35,6 +35,7 @@ class Canvas(QWidget):
         super().__init__()
         self.note = QLabel(note)
         self.note.setWordWrap(True)
+        self.note.setMinimumWidth(1)
         self.note.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._canvas: Any = None
         self._draw: Draw | None = None

@@ -27,6 +27,7 @@ class ShareChart(QWidget):
         self._timer.timeout.connect(self._show)
         self._note = QLabel("The share of the heatmap per anatomy will be shown here.")
         self._note.setWordWrap(True)
+        self._note.setMinimumWidth(1)
         self._box = QVBoxLayout(self)
         self._box.setContentsMargins(0, 0, 0, 0)
         self._box.addWidget(self._note)

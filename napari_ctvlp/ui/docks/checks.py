@@ -78,6 +78,7 @@ class ChecksDock(QWidget):
         self.other.setToolTip("An organ that should not matter")
         self.cancel.setToolTip("Stop the check; nothing changes")
         self.state.setWordWrap(True)
+        self.state.setMinimumWidth(1)
         layout = column(self)
         layout.addWidget(self.phrase)
         layout.addWidget(self.state)
@@ -94,6 +95,7 @@ class ChecksDock(QWidget):
         button, answer = QPushButton("Check"), QLabel()
         button.setToolTip(words)
         answer.setWordWrap(True)
+        answer.setMinimumWidth(1)
         self.buttons[verb], self.answers[verb] = button, answer
         self.canvases[verb] = Canvas(words, 200)
         if verb == "check_organs":

@@ -49,6 +49,7 @@ class Chips(QWidget):
         self.phrase: Phrase | None = None
         self.said = QLabel()
         self.said.setWordWrap(True)
+        self.said.setMinimumWidth(1)
         self.said.setTextFormat(Qt.TextFormat.RichText)
         self.said.setToolTip("Bold: the words that decide. Underlined: what they act on")
         self.buttons = {part: _chip(tip) for part, tip in PARTS.items()}

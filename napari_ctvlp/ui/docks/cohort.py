@@ -63,6 +63,7 @@ class CohortDock(QWidget):
         self.previous, self.next, self.accept, self.reject, self.unmark = map(QPushButton, names)
         self.state = QLabel(_EMPTY)
         self.state.setWordWrap(True)
+        self.state.setMinimumWidth(1)
         self._arrange()
         self._explain()
         self._connect()

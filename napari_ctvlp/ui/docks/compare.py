@@ -134,6 +134,7 @@ class CompareDock(QWidget):
         self.plain.setToolTip("Show it unmoved, at its own coordinates (Alt-I)")
         self.away.setToolTip("Take the second study away (Alt-C)")
         self.state.setWordWrap(True)
+        self.state.setMinimumWidth(1)
         self.bar.setVisible(False)
         self._body = column(self)
         self._body.addLayout(row(self.align, self.plain, self.away))

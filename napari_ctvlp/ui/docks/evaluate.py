@@ -117,6 +117,7 @@ class EvaluateDock(QWidget):
     def _arrange(self) -> None:
         for label in (self.state, self.limits):
             label.setWordWrap(True)
+            label.setMinimumWidth(1)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.choose.setToolTip("Measure this window's model on a folder with labels.csv (Alt-F)")
         self.stop.setToolTip("Stop measuring; nothing is kept of it")

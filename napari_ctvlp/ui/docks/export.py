@@ -92,6 +92,7 @@ class ExportDock(QWidget):
         self.save.setToolTip("Choose a folder and save (Alt-S)")
         self.session.setToolTip("Show a saved session again (Alt-O); its scan is found beside it")
         self.state.setWordWrap(True)
+        self.state.setMinimumWidth(1)
         self.bar.setVisible(False)
         layout = column(self)
         layout.addWidget(self.kind)

@@ -127,6 +127,7 @@ class FindingsDock(QWidget):
         self.tabs.setMinimumHeight(230)
         for label in (self.detail, self.note):
             label.setWordWrap(True)
+            label.setMinimumWidth(1)
         self.detail.setTextFormat(Qt.TextFormat.RichText)
 
     def _explain(self) -> None:

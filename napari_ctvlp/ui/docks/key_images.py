@@ -50,6 +50,7 @@ class KeyImagesDock(QWidget):
     def _arrange(self) -> None:
         self.list.setIconSize(QSize(72, 72))
         self.list.setWordWrap(True)
+        self.list.setMinimumWidth(1)
         self.list.setMinimumHeight(120)
         self.list.setToolTip("Enter or a double click goes back; F2 changes the caption")
         self.mark.setToolTip("Keep this view: slice, window, organs, phrase (Alt-B)")
@@ -57,6 +58,7 @@ class KeyImagesDock(QWidget):
         self.forget.setToolTip("Remove the selected key image (Alt-R)")
         self.text.setToolTip("Copy what was found, where and how sure, for a report (Alt-F)")
         self.state.setWordWrap(True)
+        self.state.setMinimumWidth(1)
         self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         layout = column(self)
         layout.addLayout(row(self.mark, self.back, self.forget))

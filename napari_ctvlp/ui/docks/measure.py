@@ -50,6 +50,7 @@ class MeasureDock(QWidget):
         self.table.itemActivated.connect(lambda _: self._go())
         self.note = QLabel("Draw on the main view; the figures follow when a shape is moved.")
         self.note.setWordWrap(True)
+        self.note.setMinimumWidth(1)
         layout = column(self)
         draw = [self._drawer(kind, *words) for kind, words in _DRAW.items()]
         layout.addLayout(row(*draw[:2]))

@@ -52,11 +52,13 @@ class ModelsDock(QWidget):
         self.table = _table()
         self.details = QLabel()
         self.details.setWordWrap(True)
+        self.details.setMinimumWidth(1)
         self.details.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.offline = QCheckBox("Never use the network")
         self.offline.setChecked(store.offline())
         self.bar, self.state = JobBar(), QLabel()
         self.state.setWordWrap(True)
+        self.state.setMinimumWidth(1)
         self.buttons = {name: QPushButton(name) for name in _ACTIONS}
         for name, button in self.buttons.items():
             button.setToolTip(_ACTIONS[name])

@@ -59,6 +59,7 @@ class OrgansDock(QWidget):
         self.names = _push("Names ...", "Name the segments of the label map", self._names)
         self.note = QLabel()
         self.note.setWordWrap(True)
+        self.note.setMinimumWidth(1)
         self._arrange()
         self.search.textChanged.connect(self._filter)
         self.tree.itemChanged.connect(self._checked)

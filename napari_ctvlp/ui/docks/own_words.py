@@ -31,6 +31,7 @@ class OwnWords(QDialog):
         self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self.text.setToolTip("One table [[finding]] each; nothing is used before it was checked")
         self.words.setWordWrap(True)
+        self.words.setMinimumWidth(1)
         self.save_button, self.reload_button = QPushButton("Save and use"), QPushButton("Reload")
         self.file_button = QPushButton("Open the file")
         self.save_button.setToolTip("Check what stands here, write it and use it")

@@ -31,6 +31,7 @@ class PassportDock(QWidget):
         self.work = FileWork()
         self.text = QLabel()
         self.text.setWordWrap(True)
+        self.text.setMinimumWidth(1)
         self.copy = QPushButton("&Copy as text")
         self.copy.setToolTip("Put the passport on the clipboard (Alt-C)")
         self.copy.clicked.connect(self._copy)

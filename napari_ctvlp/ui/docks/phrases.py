@@ -287,6 +287,7 @@ def _look_form(look: Look) -> Any:
 def _words() -> QLabel:
     label = QLabel()
     label.setWordWrap(True)
+    label.setMinimumWidth(1)
     return label
 
 

@@ -185,6 +185,7 @@ class PiecesDock(QWidget):
         self.again.setToolTip("After painting: tell the pieces apart and measure them anew (Alt-M)")
         self.save.setToolTip("Write the mask as painted, with the scan's affine (Alt-S)")
         self.state.setWordWrap(True)
+        self.state.setMinimumWidth(1)
         self.which.setSizeAdjustPolicy(_NARROW)  # a long phrase must not widen the dock
         self.which.setMinimumContentsLength(8)
         layout = column(self)

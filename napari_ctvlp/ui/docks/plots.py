@@ -30,6 +30,7 @@ class ColumnPlot(QWidget):
         self._points: NDArray[np.float64] = np.empty((0, 2))
         self.note = QLabel()
         self.note.setWordWrap(True)
+        self.note.setMinimumWidth(1)
         self._box = QVBoxLayout(self)
         self._box.setContentsMargins(0, 0, 0, 0)
         self._box.addWidget(self.note)

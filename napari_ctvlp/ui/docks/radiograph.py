@@ -47,6 +47,7 @@ class RadiographDock(QWidget):
         self.edit.setPlaceholderText("left pleural effusion")
         self.bar, self.answer = JobBar(), QLabel()
         self.answer.setWordWrap(True)
+        self.answer.setMinimumWidth(1)
         self.bar.hide()
         layout = QVBoxLayout(self)
         for widget in (self.open_button, self.prior_button, self.edit, self.bar, self.answer):

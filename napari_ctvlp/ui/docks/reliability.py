@@ -20,6 +20,7 @@ class ReliabilityChart(QWidget):
         self._canvas: Any = None
         self.note = QLabel("How far the support can be believed will be drawn here.")
         self.note.setWordWrap(True)
+        self.note.setMinimumWidth(1)
         self._box = QVBoxLayout(self)
         self._box.setContentsMargins(0, 0, 0, 0)
         self._box.addWidget(self.note)

@@ -48,6 +48,7 @@ class ReportDock(QWidget):
         self.copy_button, self.save_button = QPushButton("Copy"), QPushButton("Save ...")
         self.table, self.words = _table(), QLabel()
         self.words.setWordWrap(True)
+        self.words.setMinimumWidth(1)
         self.tabs = QTabWidget()
         self.tabs.setUsesScrollButtons(False)
         self.tabs.addTab(self._checking(), "Check a report")
@@ -189,4 +190,5 @@ def _table() -> QTableWidget:
     table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     table.setMinimumHeight(180)
     table.setWordWrap(True)
+    table.setMinimumWidth(1)
     return table

@@ -73,13 +73,16 @@ class RunDock(QWidget):
         self.session = room.session
         self.scan_label = QLabel()
         self.scan_label.setWordWrap(True)
+        self.scan_label.setMinimumWidth(1)
         self.form = _run_form(self.session.run)
         self.form.changed.connect(self._form_changed)
         self.cost = QLabel()
         self.cost.setWordWrap(True)
+        self.cost.setMinimumWidth(1)
         self.bar = JobBar()
         self.state = QLabel("Ready.")
         self.state.setWordWrap(True)
+        self.state.setMinimumWidth(1)
         self.run_button = QPushButton("Run")
         self.cancel_button = QPushButton("Cancel")
         self.open_button = QPushButton("Open CT...")
@@ -119,6 +122,7 @@ class RunDock(QWidget):
         layout.addStretch(1)
         note = QLabel(RESEARCH_USE)
         note.setWordWrap(True)
+        note.setMinimumWidth(1)
         layout.addWidget(note)
 
     def _explain(self) -> None:

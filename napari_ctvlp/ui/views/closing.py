@@ -17,3 +17,5 @@ def put_away(*canvases: QtViewer) -> None:
     for canvas in canvases:
         canvas.setParent(None)
         canvas.close()
+    for canvas in canvases:
+        canvas.canvas.events.draw.unblock()
