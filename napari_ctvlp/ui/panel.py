@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QDockWidget,
     QFrame,
     QHBoxLayout,
+    QLabel,
     QMainWindow,
     QScrollArea,
     QVBoxLayout,
@@ -75,3 +76,9 @@ def row(*widgets: QWidget, stretch: int | None = None) -> QHBoxLayout:
     for place, widget in enumerate(widgets):
         line.addWidget(widget, stretch=int(place == stretch))
     return line
+
+
+def wrap(label: QLabel) -> None:
+    """Break a label's words over lines, and let no long word hold its dock wide."""
+    label.setWordWrap(True)
+    label.setMinimumWidth(1)

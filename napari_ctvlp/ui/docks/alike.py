@@ -13,7 +13,7 @@ from napari_ctvlp.core.locality import Likeness
 from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.ui.layers import OVER, fine_grid, placement
 from napari_ctvlp.ui.palette import heat_colormap
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Point, Study
 
@@ -113,8 +113,7 @@ class AlikeDock(QWidget):
         self.show_button.setToolTip("Map what resembles the place under the crosshair (Alt-S)")
         self.hide_button.setToolTip("Take the map away (Alt-H)")
         self.follow.setToolTip("Ask again wherever the crosshair comes to rest (Alt-F)")
-        self.state.setWordWrap(True)
-        self.state.setMinimumWidth(1)
+        wrap(self.state)
         layout = column(self)
         layout.addLayout(row(self.show_button, self.hide_button, stretch=0))
         layout.addWidget(self.follow)

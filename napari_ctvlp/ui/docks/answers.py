@@ -26,7 +26,7 @@ from napari_ctvlp.models import store
 from napari_ctvlp.ui.docks.run import encoder_ids
 from napari_ctvlp.ui.gallery import Answer, gallery_of, named
 from napari_ctvlp.ui.palette import organ_title
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.room import Room
 
 COLUMNS = ("answer and phrase", "peak", "ml", "own")
@@ -141,8 +141,7 @@ class AnswersDock(QWidget):
         usable = [name for name in encoder_ids() if store.state_of(store.card(name)).usable]
         self.models.addItems(usable)
         for words in (self.state, self.told):
-            words.setWordWrap(True)
-            words.setMinimumWidth(1)
+            wrap(words)
         layout = column(self)
         layout.addWidget(self.together)
         layout.addWidget(self.table, stretch=1)

@@ -31,7 +31,7 @@ from napari_ctvlp.ui.docks.bar import JobBar
 from napari_ctvlp.ui.docks.canvas import Canvas
 from napari_ctvlp.ui.docks.drawings import draw_heads, head_at
 from napari_ctvlp.ui.palette import organ_title
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Point, Study
 
@@ -366,8 +366,7 @@ class AttentionDock(QWidget):
 
 def _words() -> QLabel:
     label = QLabel()
-    label.setWordWrap(True)
-    label.setMinimumWidth(1)
+    wrap(label)
     return label
 
 

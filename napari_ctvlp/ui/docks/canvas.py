@@ -8,6 +8,8 @@ from typing import Any
 from qtpy.QtCore import QEvent, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_ctvlp.ui.panel import wrap
+
 #: Draws on a figure, words in the ink of a name.
 Draw = Callable[[Any, str], None]
 SMALL = 7
@@ -34,8 +36,7 @@ class Canvas(QWidget):
     def __init__(self, note: str, height: int = 210) -> None:
         super().__init__()
         self.note = QLabel(note)
-        self.note.setWordWrap(True)
-        self.note.setMinimumWidth(1)
+        wrap(self.note)
         self.note.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._canvas: Any = None
         self._draw: Draw | None = None

@@ -8,6 +8,7 @@ from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_ctvlp.ui.palette import organ_colour, organ_title
+from napari_ctvlp.ui.panel import wrap
 
 _MOST = 7
 #: The bars are drawn this long after the heatmap they belong to, ms.
@@ -26,8 +27,7 @@ class ShareChart(QWidget):
         self._timer.setInterval(DELAY_MS)
         self._timer.timeout.connect(self._show)
         self._note = QLabel("The share of the heatmap per anatomy will be shown here.")
-        self._note.setWordWrap(True)
-        self._note.setMinimumWidth(1)
+        wrap(self._note)
         self._box = QVBoxLayout(self)
         self._box.setContentsMargins(0, 0, 0, 0)
         self._box.addWidget(self._note)

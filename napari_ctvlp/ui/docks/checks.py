@@ -31,7 +31,7 @@ from napari_ctvlp.ui.docks.drawings import (
     reading_at,
 )
 from napari_ctvlp.ui.palette import organ_title
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Study
 
@@ -77,8 +77,7 @@ class ChecksDock(QWidget):
         self.named.setToolTip("The organ that the phrase is about")
         self.other.setToolTip("An organ that should not matter")
         self.cancel.setToolTip("Stop the check; nothing changes")
-        self.state.setWordWrap(True)
-        self.state.setMinimumWidth(1)
+        wrap(self.state)
         layout = column(self)
         layout.addWidget(self.phrase)
         layout.addWidget(self.state)
@@ -94,8 +93,7 @@ class ChecksDock(QWidget):
         layout.setContentsMargins(4, 6, 4, 4)
         button, answer = QPushButton("Check"), QLabel()
         button.setToolTip(words)
-        answer.setWordWrap(True)
-        answer.setMinimumWidth(1)
+        wrap(answer)
         self.buttons[verb], self.answers[verb] = button, answer
         self.canvases[verb] = Canvas(words, 200)
         if verb == "check_organs":

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.vocabulary import findings, places
+from napari_ctvlp.ui.panel import wrap
 from napari_ctvlp.ui.words import chip_words, marked_words
 
 Choice = tuple[str, object]
@@ -48,8 +49,7 @@ class Chips(QWidget):
         super().__init__()
         self.phrase: Phrase | None = None
         self.said = QLabel()
-        self.said.setWordWrap(True)
-        self.said.setMinimumWidth(1)
+        wrap(self.said)
         self.said.setTextFormat(Qt.TextFormat.RichText)
         self.said.setToolTip("Bold: the words that decide. Underlined: what they act on")
         self.buttons = {part: _chip(tip) for part, tip in PARTS.items()}

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.ui.cohort import Cohort, CohortModel
 from napari_ctvlp.ui.docks.plots import ColumnPlot
-from napari_ctvlp.ui.panel import column, lay_below, row
+from napari_ctvlp.ui.panel import column, lay_below, row, wrap
 from napari_ctvlp.ui.room import Room
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ class CohortDock(QWidget):
         names = ("Previous", "Next", "Accept", "Reject", "Unmark")
         self.previous, self.next, self.accept, self.reject, self.unmark = map(QPushButton, names)
         self.state = QLabel(_EMPTY)
-        self.state.setWordWrap(True)
-        self.state.setMinimumWidth(1)
+        wrap(self.state)
         self._arrange()
         self._explain()
         self._connect()

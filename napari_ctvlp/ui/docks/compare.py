@@ -18,7 +18,7 @@ from napari_ctvlp.ui.docks.bar import JobBar
 from napari_ctvlp.ui.docks.scale import scale_words
 from napari_ctvlp.ui.drawn import DRAWN
 from napari_ctvlp.ui.layers import ct_layer, dress, heat_arguments
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Look, Point, Study
 from napari_ctvlp.ui.studies import studies_of
@@ -133,8 +133,7 @@ class CompareDock(QWidget):
         self.align.setToolTip("Turn and shift the second study onto the first (Alt-A)")
         self.plain.setToolTip("Show it unmoved, at its own coordinates (Alt-I)")
         self.away.setToolTip("Take the second study away (Alt-C)")
-        self.state.setWordWrap(True)
-        self.state.setMinimumWidth(1)
+        wrap(self.state)
         self.bar.setVisible(False)
         self._body = column(self)
         self._body.addLayout(row(self.align, self.plain, self.away))

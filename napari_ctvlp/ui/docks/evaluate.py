@@ -23,7 +23,7 @@ from napari_ctvlp.engine import evaluating
 from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.ui.docks.bar import JobBar
 from napari_ctvlp.ui.docks.reliability import ReliabilityChart
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.room import Room
 
 _HINT = (
@@ -116,8 +116,7 @@ class EvaluateDock(QWidget):
 
     def _arrange(self) -> None:
         for label in (self.state, self.limits):
-            label.setWordWrap(True)
-            label.setMinimumWidth(1)
+            wrap(label)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.choose.setToolTip("Measure this window's model on a folder with labels.csv (Alt-F)")
         self.stop.setToolTip("Stop measuring; nothing is kept of it")

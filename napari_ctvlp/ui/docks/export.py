@@ -17,7 +17,7 @@ from napari_ctvlp.ui.files import FileWork, Job
 from napari_ctvlp.ui.legend import save_screenshot
 from napari_ctvlp.ui.looks import shown_now
 from napari_ctvlp.ui.notebook import notebook_of
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.reopen import Reopen
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Study
@@ -91,8 +91,7 @@ class ExportDock(QWidget):
         self.kind.setToolTip("What to save (arrows choose)")
         self.save.setToolTip("Choose a folder and save (Alt-S)")
         self.session.setToolTip("Show a saved session again (Alt-O); its scan is found beside it")
-        self.state.setWordWrap(True)
-        self.state.setMinimumWidth(1)
+        wrap(self.state)
         self.bar.setVisible(False)
         layout = column(self)
         layout.addWidget(self.kind)

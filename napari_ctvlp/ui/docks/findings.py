@@ -43,7 +43,7 @@ from napari_ctvlp.ui.docks.matrix import QUANTITIES, MatrixModel, Scale, matrix_
 from napari_ctvlp.ui.docks.own_words import OwnWords
 from napari_ctvlp.ui.outline import Outline
 from napari_ctvlp.ui.palette import organ_title
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Study
 
@@ -126,8 +126,7 @@ class FindingsDock(QWidget):
         layout.addWidget(self.note)
         self.tabs.setMinimumHeight(230)
         for label in (self.detail, self.note):
-            label.setWordWrap(True)
-            label.setMinimumWidth(1)
+            wrap(label)
         self.detail.setTextFormat(Qt.TextFormat.RichText)
 
     def _explain(self) -> None:

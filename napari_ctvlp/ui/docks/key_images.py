@@ -7,7 +7,7 @@ from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QPushButton, QWidget
 
 from napari_ctvlp.ui.notebook import KeyImage, copy_finding, notebook_of
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.room import Room
 
 _EMPTY = "No key image yet. 'Bookmark' keeps slice, window, organs and phrase of this moment."
@@ -50,15 +50,13 @@ class KeyImagesDock(QWidget):
     def _arrange(self) -> None:
         self.list.setIconSize(QSize(72, 72))
         self.list.setWordWrap(True)
-        self.list.setMinimumWidth(1)
         self.list.setMinimumHeight(120)
         self.list.setToolTip("Enter or a double click goes back; F2 changes the caption")
         self.mark.setToolTip("Keep this view: slice, window, organs, phrase (Alt-B)")
         self.back.setToolTip("Show the selected key image again (Alt-G)")
         self.forget.setToolTip("Remove the selected key image (Alt-R)")
         self.text.setToolTip("Copy what was found, where and how sure, for a report (Alt-F)")
-        self.state.setWordWrap(True)
-        self.state.setMinimumWidth(1)
+        wrap(self.state)
         self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         layout = column(self)
         layout.addLayout(row(self.mark, self.back, self.forget))

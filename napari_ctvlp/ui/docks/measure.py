@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ctvlp.ui.measures import Measured
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.room import Room
 
 _COLUMNS = ("what", "mm or HU", "sd", "min", "max", "cm²")
@@ -49,8 +49,7 @@ class MeasureDock(QWidget):
         self.table.setToolTip("Double click or Enter: go there")
         self.table.itemActivated.connect(lambda _: self._go())
         self.note = QLabel("Draw on the main view; the figures follow when a shape is moved.")
-        self.note.setWordWrap(True)
-        self.note.setMinimumWidth(1)
+        wrap(self.note)
         layout = column(self)
         draw = [self._drawer(kind, *words) for kind, words in _DRAW.items()]
         layout.addLayout(row(*draw[:2]))

@@ -24,7 +24,7 @@ from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.models import store
 from napari_ctvlp.models.protocol import ModelCard
 from napari_ctvlp.ui.docks.bar import JobBar
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.room import Room
 
 _COLUMNS = ("Model", "Kind", "State", "MB")
@@ -51,14 +51,12 @@ class ModelsDock(QWidget):
         self._number = 0
         self.table = _table()
         self.details = QLabel()
-        self.details.setWordWrap(True)
-        self.details.setMinimumWidth(1)
+        wrap(self.details)
         self.details.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.offline = QCheckBox("Never use the network")
         self.offline.setChecked(store.offline())
         self.bar, self.state = JobBar(), QLabel()
-        self.state.setWordWrap(True)
-        self.state.setMinimumWidth(1)
+        wrap(self.state)
         self.buttons = {name: QPushButton(name) for name in _ACTIONS}
         for name, button in self.buttons.items():
             button.setToolTip(_ACTIONS[name])

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 from napari_ctvlp.core.anatomy import AnatomyMap, Organ
 from napari_ctvlp.ui.naming import NamesTable, numbers_only, rename
 from napari_ctvlp.ui.palette import organ_colour, organ_group, organ_title
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Study
 
@@ -58,8 +58,7 @@ class OrgansDock(QWidget):
         self.edit.setCheckable(True)
         self.names = _push("Names ...", "Name the segments of the label map", self._names)
         self.note = QLabel()
-        self.note.setWordWrap(True)
-        self.note.setMinimumWidth(1)
+        wrap(self.note)
         self._arrange()
         self.search.textChanged.connect(self._filter)
         self.tree.itemChanged.connect(self._checked)

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QDialog, QLabel, QPlainTextEdit, QPushButton, QVBoxLa
 from napari_ctvlp.core.vocabulary import findings
 from napari_ctvlp.engine import own_vocabulary
 from napari_ctvlp.errors import CtvlpError
-from napari_ctvlp.ui.panel import row
+from napari_ctvlp.ui.panel import row, wrap
 
 
 class OwnWords(QDialog):
@@ -30,8 +30,7 @@ class OwnWords(QDialog):
         self.text, self.words = QPlainTextEdit(), QLabel()
         self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self.text.setToolTip("One table [[finding]] each; nothing is used before it was checked")
-        self.words.setWordWrap(True)
-        self.words.setMinimumWidth(1)
+        wrap(self.words)
         self.save_button, self.reload_button = QPushButton("Save and use"), QPushButton("Reload")
         self.file_button = QPushButton("Open the file")
         self.save_button.setToolTip("Check what stands here, write it and use it")

@@ -8,7 +8,7 @@ from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.passport import Passport, passport
 from napari_ctvlp.core.sides import SideCheck, check_sides
 from napari_ctvlp.ui.files import FileWork
-from napari_ctvlp.ui.panel import column
+from napari_ctvlp.ui.panel import column, wrap
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Study
 
@@ -30,8 +30,7 @@ class PassportDock(QWidget):
         self.check: SideCheck | None = None
         self.work = FileWork()
         self.text = QLabel()
-        self.text.setWordWrap(True)
-        self.text.setMinimumWidth(1)
+        wrap(self.text)
         self.copy = QPushButton("&Copy as text")
         self.copy.setToolTip("Put the passport on the clipboard (Alt-C)")
         self.copy.clicked.connect(self._copy)

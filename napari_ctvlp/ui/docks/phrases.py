@@ -32,7 +32,7 @@ from napari_ctvlp.ui.docks.suggest import (
     star,
 )
 from napari_ctvlp.ui.palette import HEAT_MAPS
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.session import Look, Session, Study
 from napari_ctvlp.ui.words import peak_words, verdict_words
 
@@ -286,8 +286,7 @@ def _look_form(look: Look) -> Any:
 
 def _words() -> QLabel:
     label = QLabel()
-    label.setWordWrap(True)
-    label.setMinimumWidth(1)
+    wrap(label)
     return label
 
 

@@ -27,7 +27,7 @@ from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.ui.files import FileWork
 from napari_ctvlp.ui.layers import OVER, placement
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Study
 
@@ -184,8 +184,7 @@ class PiecesDock(QWidget):
         self.table.setToolTip("Volume, length, peak, mean HU; a click goes to the peak")
         self.again.setToolTip("After painting: tell the pieces apart and measure them anew (Alt-M)")
         self.save.setToolTip("Write the mask as painted, with the scan's affine (Alt-S)")
-        self.state.setWordWrap(True)
-        self.state.setMinimumWidth(1)
+        wrap(self.state)
         self.which.setSizeAdjustPolicy(_NARROW)  # a long phrase must not widen the dock
         self.which.setMinimumContentsLength(8)
         layout = column(self)

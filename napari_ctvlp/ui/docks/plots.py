@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_ctvlp.ui.panel import wrap
+
 BARS = 24
 _DOT, _MARK = "#6fa8dc", "#ffb000"
 
@@ -29,8 +31,7 @@ class ColumnPlot(QWidget):
         self._canvas: Any = None
         self._points: NDArray[np.float64] = np.empty((0, 2))
         self.note = QLabel()
-        self.note.setWordWrap(True)
-        self.note.setMinimumWidth(1)
+        wrap(self.note)
         self._box = QVBoxLayout(self)
         self._box.setContentsMargins(0, 0, 0, 0)
         self._box.addWidget(self.note)

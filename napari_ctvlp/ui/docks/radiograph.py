@@ -14,6 +14,7 @@ from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.ui.docks.bar import JobBar
 from napari_ctvlp.ui.layers import NOUN, UNITS
 from napari_ctvlp.ui.palette import heat_colormap
+from napari_ctvlp.ui.panel import wrap
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -46,8 +47,7 @@ class RadiographDock(QWidget):
         self.edit = QLineEdit()
         self.edit.setPlaceholderText("left pleural effusion")
         self.bar, self.answer = JobBar(), QLabel()
-        self.answer.setWordWrap(True)
-        self.answer.setMinimumWidth(1)
+        wrap(self.answer)
         self.bar.hide()
         layout = QVBoxLayout(self)
         for widget in (self.open_button, self.prior_button, self.edit, self.bar, self.answer):

@@ -8,6 +8,7 @@ from typing import Any
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_ctvlp.ui.docks.plots import canvas, plain_axes
+from napari_ctvlp.ui.panel import wrap
 
 _DOT = "#6fa8dc"
 
@@ -19,8 +20,7 @@ class ReliabilityChart(QWidget):
         super().__init__()
         self._canvas: Any = None
         self.note = QLabel("How far the support can be believed will be drawn here.")
-        self.note.setWordWrap(True)
-        self.note.setMinimumWidth(1)
+        wrap(self.note)
         self._box = QVBoxLayout(self)
         self._box.setContentsMargins(0, 0, 0, 0)
         self._box.addWidget(self.note)

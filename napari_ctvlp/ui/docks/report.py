@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 from napari_ctvlp.core.checking import ReportRow, ReportTable
 from napari_ctvlp.core.drafting import Draft, draft_text
 from napari_ctvlp.errors import CtvlpError
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.session import Session, Study
 
 COLUMNS = ("", "sentence, report, model")
@@ -47,8 +47,7 @@ class ReportDock(QWidget):
         self.check_button, self.write_button = QPushButton("Check"), QPushButton("Write a draft")
         self.copy_button, self.save_button = QPushButton("Copy"), QPushButton("Save ...")
         self.table, self.words = _table(), QLabel()
-        self.words.setWordWrap(True)
-        self.words.setMinimumWidth(1)
+        wrap(self.words)
         self.tabs = QTabWidget()
         self.tabs.setUsesScrollButtons(False)
         self.tabs.addTab(self._checking(), "Check a report")
@@ -190,5 +189,4 @@ def _table() -> QTableWidget:
     table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     table.setMinimumHeight(180)
     table.setWordWrap(True)
-    table.setMinimumWidth(1)
     return table

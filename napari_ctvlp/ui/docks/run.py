@@ -21,7 +21,7 @@ from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.io.survey import Survey
 from napari_ctvlp.models import store
 from napari_ctvlp.ui.docks.bar import JobBar
-from napari_ctvlp.ui.panel import column
+from napari_ctvlp.ui.panel import column, wrap
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Run, Study
 from napari_ctvlp.ui.studies import studies_of
@@ -72,17 +72,14 @@ class RunDock(QWidget):
         self.room = room
         self.session = room.session
         self.scan_label = QLabel()
-        self.scan_label.setWordWrap(True)
-        self.scan_label.setMinimumWidth(1)
+        wrap(self.scan_label)
         self.form = _run_form(self.session.run)
         self.form.changed.connect(self._form_changed)
         self.cost = QLabel()
-        self.cost.setWordWrap(True)
-        self.cost.setMinimumWidth(1)
+        wrap(self.cost)
         self.bar = JobBar()
         self.state = QLabel("Ready.")
-        self.state.setWordWrap(True)
-        self.state.setMinimumWidth(1)
+        wrap(self.state)
         self.run_button = QPushButton("Run")
         self.cancel_button = QPushButton("Cancel")
         self.open_button = QPushButton("Open CT...")
@@ -121,8 +118,7 @@ class RunDock(QWidget):
         layout.addWidget(self.cost)
         layout.addStretch(1)
         note = QLabel(RESEARCH_USE)
-        note.setWordWrap(True)
-        note.setMinimumWidth(1)
+        wrap(note)
         layout.addWidget(note)
 
     def _explain(self) -> None:

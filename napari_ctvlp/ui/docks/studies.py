@@ -23,7 +23,7 @@ from napari_ctvlp.ui._compat import drop_target
 from napari_ctvlp.ui.choices import keep, kept
 from napari_ctvlp.ui.docks.bar import JobBar
 from napari_ctvlp.ui.drop import Drops
-from napari_ctvlp.ui.panel import column, row
+from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.studies import studies_of
 
@@ -66,11 +66,9 @@ class StudiesDock(QWidget):
         self.tree.setHeaderHidden(True)
         self.tree.setIconSize(QSize(_THUMB, _THUMB))
         self.tree.setWordWrap(True)
-        self.tree.setMinimumWidth(1)
         self.tree.setIndentation(10)
         self.tree.setMinimumHeight(160)
-        self.state.setWordWrap(True)
-        self.state.setMinimumWidth(1)
+        wrap(self.state)
         self.names.setChecked(bool(kept("hide_names", False)))
         layout = column(self)
         layout.addLayout(row(self.folder, self.file, self.stop))
