@@ -170,8 +170,9 @@ def _register_mark() -> bool:
             """The box is part of the picture."""
 
         def _write(self) -> None:
-            overlay, canvas = self.overlay, self.node.canvas
-            ratio = float(getattr(canvas, "pixel_scale", 1.0) or 1.0)
+            overlay = self.overlay
+            native = getattr(self.node.canvas, "native", None)
+            ratio = float(native.devicePixelRatioF()) if native is not None else 1.0
             colour = overlay.color if overlay.color is not None else self._get_fgcolor()
             box = overlay.box_color if overlay.box else None
             picture = written(

@@ -11,6 +11,7 @@ from napari.layers import Labels
 from napari_ctvlp.core.anatomy import AnatomyMap, anatomy_from_labels
 from napari_ctvlp.core.geometry import ras_to_screen, transform
 from napari_ctvlp.engine.masks import surfaces
+from napari_ctvlp.ui._compat import Mark, main_canvas
 from napari_ctvlp.ui.arrange import dock_name, lay_out, set_layout
 from napari_ctvlp.ui.layers import noun_of
 from napari_ctvlp.ui.measures import region_words
@@ -260,3 +261,13 @@ def test_layouts_planes_and_3d(viewer, chest, wait, paint):
 
 def test_the_scale_bar_is_a_round_length_that_leaves_room():
     assert [bar_mm(zoom) for zoom in (0.5, 1.0, 4.0, 80.0, 500.0)] == [100.0, 50.0, 20.0, 1.0, 1.0]
+
+
+def test_words_are_written_on_a_view_that_has_no_width_yet(viewer):
+    canvas = main_canvas(viewer)
+    canvas.resize(0, canvas.height())
+    viewer.canvas.overlays["words"] = Mark(text="R", visible=True)
+    assert main_canvas(viewer).width() == 0
+    assert viewer.canvas.overlays["words"] in (
+        viewer.window._qt_viewer.canvas._viewer_overlay_to_visual
+    )
