@@ -148,13 +148,14 @@ def clues(
     known = np.isfinite(heat.values)
     outside = heat.values[known & ~heat.allowed]
     inside = heat.values[known & heat.allowed]
-    rivals = [_mean(grid, near, v) for name, v in others.rivals.items() if not same(name, own)]
+    rows = grid.tokens[near].astype(np.float32)
+    rivals = [_mean(rows, v) for name, v in others.rivals.items() if not same(name, own)]
     denied = others.denied
     ml = float(np.prod(spacing(heat.affine))) / 1000
     return {
         "level": top,
         "height": max(0.0, top),
-        "denied": here - _logit(_mean(grid, near, denied)) if denied else math.nan,
+        "denied": here - _logit(_mean(rows, denied)) if denied else math.nan,
         "neutral": top - _logit(max(heat.background.values, default=math.nan)),
         "rival": here - _logit(max(rivals, default=math.nan)),
         "mirror": top - _logit(_mirrored(heat, grid, anatomy, peak)),
@@ -203,15 +204,18 @@ def judged(
     )
 
 
-def local_value(grid: TokenGrid, vector: TextVector, cell: Sequence[int], sigma_mm: float) -> float:
-    """Return a phrase's smoothed probability at one cell, without making its whole map."""
+def local_values(
+    grid: TokenGrid, vectors: Sequence[TextVector], cell: Sequence[int], sigma_mm: float
+) -> list[float]:
+    """Return phrases' smoothed probabilities at one cell, without making their whole maps."""
     radius = max(3.0 * sigma_mm, 1e-3)
     centre = transform(grid.affine, cell)
     cells = _ball(grid, centre, radius * math.sqrt(3))
     step = (np.stack(cells, axis=1) - np.asarray(cell)) * spacing(grid.affine)
     kept = (np.abs(step) <= radius).all(axis=1)
     weight = np.exp(-(step**2).sum(axis=1) / (2 * sigma_mm**2)) * kept if sigma_mm else kept * 1.0
-    return float(_probabilities(grid, cells, vector) @ weight / weight.sum())
+    rows = grid.tokens[cells].astype(np.float32)
+    return [float(_probabilities(rows, v) @ weight / weight.sum()) for v in vectors]
 
 
 def same(one: str, other: str) -> bool:
@@ -284,13 +288,13 @@ def _ball(grid: TokenGrid, point: NDArray[np.float64], radius: float) -> Cells:
     return tuple(cells[:, kept])
 
 
-def _mean(grid: TokenGrid, cells: Cells, vector: TextVector) -> float:
-    """Return the mean probability of a phrase over cells."""
-    return float(_probabilities(grid, cells, vector).mean())
+def _mean(rows: Array, vector: TextVector) -> float:
+    """Return the mean probability of a phrase over tokens, shape (n, c)."""
+    return float(_probabilities(rows, vector).mean())
 
 
-def _probabilities(grid: TokenGrid, cells: Cells, vector: TextVector) -> Array:
-    logits = np.vecdot(grid.tokens[cells].astype(np.float32), vector.vector) + vector.bias
+def _probabilities(rows: Array, vector: TextVector) -> Array:
+    logits = np.vecdot(rows, vector.vector) + vector.bias
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -30, 30))), np.float32)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_ctvlp.core.absence import Calibration, local_value, moved
+from napari_ctvlp.core.absence import Calibration, local_values, moved
 from napari_ctvlp.core.encoding import TextVector, TokenGrid
 from napari_ctvlp.core.heatmap import Heatmap, Wording
 
@@ -83,8 +83,8 @@ def spread(
     if peak is None:
         return ()
     middle, found = _logit(heat.peak), []
-    for text, vector in zip(texts, vectors, strict=True):
-        value = local_value(grid, vector, peak, sigma_mm)
+    values = local_values(grid, vectors, peak, sigma_mm)
+    for text, value in zip(texts, values, strict=True):
         support = math.nan
         if calibration is not None:
             clues = moved(heat.clues, _logit(value) - middle)

@@ -28,13 +28,7 @@ def allowed_field(
 ) -> tuple[Gate, Mask]:
     """Return the gate of a phrase; see :func:`napari_ctvlp.core.grounding.gate`."""
     names, margin = _searched(phrase, anatomy, concept)
-    allowed = np.zeros(shape, dtype=np.bool_)
-    for name in names:
-        allowed |= region(anatomy, name, shape, affine)
-    if not names:
-        allowed[...] = True
-    elif margin > 0:
-        allowed = _grown(allowed, affine, margin) & region(anatomy, "body", shape, affine)
+    allowed = _field(names, margin, anatomy, shape, affine)
     side = phrase.side if phrase.side in ("left", "right") else ""
     if side:
         left = side_of(anatomy, shape, affine)
@@ -48,6 +42,31 @@ def allowed_field(
         allowed = allowed & zone
     words = _sentence(names, side, lobe if slab is not None else "", part)
     return Gate(bool(side or names or part), side, names, words), allowed
+
+
+def _field(
+    names: tuple[str, ...],
+    margin: float,
+    anatomy: AnatomyMap,
+    shape: tuple[int, ...],
+    affine: Affine,
+) -> Mask:
+    """Return regions and what lies around them, mm; those of the last grid are kept."""
+    if not names:
+        return np.ones(shape, dtype=np.bool_)
+    grid = (tuple(shape), np.asarray(affine).tobytes())
+    kept = vars(anatomy).get("_fields")
+    if kept is None or kept[0] != grid:
+        kept = (grid, {})
+        object.__setattr__(anatomy, "_fields", kept)
+    fields: dict[tuple[tuple[str, ...], float], Mask] = kept[1]
+    if (names, margin) not in fields:
+        found = np.logical_or.reduce([region(anatomy, name, shape, affine) for name in names])
+        if margin > 0:
+            found = _grown(found, affine, margin) & region(anatomy, "body", shape, affine)
+        found.flags.writeable = False
+        fields[names, margin] = found
+    return fields[names, margin]
 
 
 def main_concept(vector: TextVector) -> str:

@@ -31,16 +31,19 @@ from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import TextVector, TokenGrid
 from napari_ctvlp.core.extent import out_of_view
 from napari_ctvlp.core.gating import allowed_field, is_foreign, main_concept, missing_organ
-from napari_ctvlp.core.geometry import Affine, spacing, transform, voxel_of
+from napari_ctvlp.core.geometry import Affine, spacing, transform
 from napari_ctvlp.core.heatmap import Background, Gate, Heatmap, Verdict
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.regions import side_mm
+from napari_ctvlp.core.spread import organ_shares
 from napari_ctvlp.core.vocabulary import findings
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 #: Ends the gate's sentence where a map is the evidence of one organ.
 WITHIN = "Of it only where the model looks for findings of this organ."
+#: The neutral phrases' peaks are kept for so many gates.
+_GATES = 32
 #: Begins the reason of a denied phrase.
 DENIED = "Not asserted: the phrase denies it, the map shows where it was looked for. "
 
@@ -160,9 +163,7 @@ def heatmap(
     """
     concept = main_concept(vector)
     chosen = Settings.of(settings, phrase.finding or concept)
-    values = probability(grid, vector, chosen)
-    if chosen.mirror > 0:
-        values = _minus_mirror(values, grid, anatomy, chosen)
+    values = _last_map(grid, vector, anatomy, chosen)
     found, allowed = gate(phrase, anatomy, grid.valid.shape, grid.affine, gate_applied, concept)
     allowed = allowed & grid.valid
     if within is not None:
@@ -185,52 +186,8 @@ def heatmap(
         reason=reason,
         margin=margin,
         doubt=doubt,
-        shares=shares(values, allowed, grid.affine, anatomy, chosen.present / 2),
+        shares=organ_shares(values, allowed, grid.affine, anatomy, chosen.present / 2),
     )
-
-
-def shares(
-    values: Array, allowed: Mask, affine: Affine, anatomy: AnatomyMap, level: float
-) -> dict[str, float]:
-    """Return the share per organ of what rises above ``level``, largest first.
-
-    Parameters
-    ----------
-    values : ndarray, shape (i, p, l)
-        Probabilities, NaN where nobody looked.
-    allowed : ndarray of bool, same shape
-    affine : ndarray, shape (4, 4)
-    anatomy : AnatomyMap
-        Organs are read at the cells' centres; ``"elsewhere"`` is what it does not label.
-    level : float
-        The neutral level.
-
-    Returns
-    -------
-    dict of str to float
-        House organ names, sums to 1; empty when nothing rises above the level.
-    """
-    cells = np.argwhere(allowed & (values > level))
-    mass = values[tuple(cells.T)] - level
-    total = float(mass.sum())
-    if not total > 0:
-        return {}
-    names = {organ.id: organ.name for organ in anatomy.organs}
-    ids = _labels_at(anatomy, transform(affine, cells))
-    summed = np.bincount(ids, weights=mass, minlength=1) / total
-    found = {
-        names.get(n, "elsewhere"): share for n, share in enumerate(summed.tolist()) if share > 0
-    }
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-
-def _labels_at(anatomy: AnatomyMap, points_ras: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the label at world points, 0 outside the map."""
-    index = np.rint(voxel_of(anatomy.affine, points_ras)).astype(int)
-    inside = ((index >= 0) & (index < anatomy.labels.shape)).all(axis=1)
-    labels = np.zeros(len(index), dtype=np.int64)
-    labels[inside] = anatomy.labels[tuple(index[inside].T)]
-    return labels
 
 
 def _logits(grid: TokenGrid, vector: TextVector) -> Array:
@@ -273,6 +230,25 @@ def _gaussian(values: Array, width: NDArray[np.float64]) -> Array:
     return out
 
 
+def _map(grid: TokenGrid, vector: TextVector, anatomy: AnatomyMap, settings: Settings) -> Array:
+    values = probability(grid, vector, settings)
+    return _minus_mirror(values, grid, anatomy, settings) if settings.mirror > 0 else values
+
+
+def _last_map(
+    grid: TokenGrid, vector: TextVector, anatomy: AnatomyMap, settings: Settings
+) -> Array:
+    """Return a phrase's map; the last is kept with the grid: only the gate tells sides apart."""
+    numbers = (settings.sigma_mm, settings.mirror, settings.mirror_sigma_mm)
+    key = (vector.vector.tobytes(), vector.bias, *numbers)
+    kept = vars(grid).get("_last_map")
+    if kept is None or kept[0] != key or kept[1] is not anatomy:
+        kept = (key, anatomy, _map(grid, vector, anatomy, settings))
+        object.__setattr__(grid, "_last_map", kept)
+    values: Array = kept[2]
+    return values
+
+
 def _minus_mirror(values: Array, grid: TokenGrid, anatomy: AnatomyMap, settings: Settings) -> Array:
     """Subtract the blurred map of the mirrored other side; what both sides share is anatomy."""
     plain = np.where(grid.valid, values, np.float32(0))
@@ -306,29 +282,43 @@ def _background(
     """Return the peaks of neutral phrases in the same gate and how often they reach this one."""
     if not neutral or not np.isfinite(peak):
         return Background()
-    maps = _neutral_maps(grid, anatomy, neutral, settings)
-    values = maps[:, allowed[grid.valid]].max(axis=1)
+    values = _neutral_peaks(grid, anatomy, neutral, settings, allowed)
     reached = int((values >= peak).sum())
     return Background(tuple(values.tolist()), (1 + reached) / (1 + len(values)))
 
 
+def _neutral_peaks(
+    grid: TokenGrid,
+    anatomy: AnatomyMap,
+    neutral: Sequence[TextVector],
+    settings: Settings,
+    allowed: Mask,
+) -> NDArray[np.float16]:
+    """Return each neutral phrase's highest value in a gate, kept for the last gates, (n,)."""
+    maps, kept = _neutral_maps(grid, anatomy, neutral, settings)
+    gated = allowed[grid.valid]
+    key = np.packbits(gated).tobytes()
+    if key not in kept:
+        if len(kept) == _GATES:
+            kept.clear()
+        kept[key] = maps[:, gated].max(axis=1)
+    return kept[key]
+
+
 def _neutral_maps(
     grid: TokenGrid, anatomy: AnatomyMap, neutral: Sequence[TextVector], settings: Settings
-) -> NDArray[np.float16]:
-    """Return the neutral phrases' maps over valid cells, kept with the grid, (n, cells)."""
+) -> tuple[NDArray[np.float16], dict[bytes, NDArray[np.float16]]]:
+    """Return the neutral phrases' maps over valid cells, (n, cells), and a place for their peaks.
+
+    Kept with the grid.
+    """
     key = (settings.sigma_mm, settings.mirror, *(id(vector) for vector in neutral))
     kept = vars(grid).get("_neutral")
     if kept is None or kept[0] != key:
-        maps = []
-        for vector in neutral:
-            values = probability(grid, vector, settings)
-            if settings.mirror > 0:
-                values = _minus_mirror(values, grid, anatomy, settings)
-            maps.append(values[grid.valid].astype(np.float16))
-        kept = (key, np.stack(maps), tuple(neutral))
+        maps = [_map(grid, vector, anatomy, settings)[grid.valid] for vector in neutral]
+        kept = (key, np.stack([one.astype(np.float16) for one in maps]), {}, tuple(neutral))
         object.__setattr__(grid, "_neutral", kept)
-    stacked: NDArray[np.float16] = kept[1]
-    return stacked
+    return kept[1], kept[2]
 
 
 def _verdict(

@@ -155,13 +155,16 @@ class Heatmap:
             object.__setattr__(self, name, view)
         object.__setattr__(self, "affine", checked_affine(self.affine))
 
-    @property
+    @cached_property
     def peak_index(self) -> tuple[int, int, int] | None:
         """Index of the highest allowed value, or None when nothing may be searched."""
-        searched = np.where(self.allowed & np.isfinite(self.values), self.values, -np.inf)
+        searched = np.where(self.allowed, self.values, -np.inf)
         flat = int(np.argmax(searched))
-        if not np.isfinite(searched.flat[flat]):
-            return None
+        if not np.isfinite(searched.flat[flat]):  # argmax stops at the first NaN
+            searched[~np.isfinite(searched)] = -np.inf
+            flat = int(np.argmax(searched))
+            if not np.isfinite(searched.flat[flat]):
+                return None
         i, p, l = np.unravel_index(flat, searched.shape)  # noqa: E741 - the axis is called L
         return int(i), int(p), int(l)
 

@@ -20,6 +20,7 @@ from napari_ctvlp.core.geometry import coarse_affine, spacing
 from napari_ctvlp.core.heatmap import Background, Gate, Heatmap, Verdict
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.routing import Route, route
+from napari_ctvlp.core.spread import organ_shares
 
 Mask = NDArray[np.bool_]
 #: Cells are looked at in parts of at most so many mm when they are gated.
@@ -92,7 +93,7 @@ def ground(
         verdict=verdict,
         reason=reason,
         margin=-margin if phrase.negated else margin,
-        shares=grounding.shares(values, allowed, grid.affine, anatomy, 0.0),
+        shares=organ_shares(values, allowed, grid.affine, anatomy, 0.0),
         kind="cosine" if grid.kind == "cosine" else "split",
         organ=chosen.organ,
         score=_score(encoding, grid, values, vector),

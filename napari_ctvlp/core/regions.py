@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -187,7 +187,7 @@ def region(
     if name in ("thorax", "mediastinum"):
         mask: Mask = getattr(kept, name)
         return _nearest(mask, kept.affine, shape, affine)
-    labels = _nearest(anatomy.labels, anatomy.affine, shape, affine)
+    labels = _labels_on(anatomy, shape, affine)
     if name == "body":
         return np.asarray(labels != 0)
     names = LUNGS if name == "lungs" else with_parts((name,))
@@ -201,6 +201,19 @@ def region(
             "Choose one of those names, or segment with a model that finds this organ.",
         )
     return np.isin(labels, ids)
+
+
+def _labels_on(
+    anatomy: AnatomyMap, shape: tuple[int, ...], affine: Affine
+) -> NDArray[np.uint8 | np.uint16]:
+    """Return the anatomy's labels on a grid; those of the last grid are kept with it."""
+    key = (tuple(shape), np.asarray(affine).tobytes())
+    kept = vars(anatomy).get("_labels_on")
+    if kept is None or kept[0] != key:
+        kept = (key, _nearest(anatomy.labels, anatomy.affine, shape, affine))
+        object.__setattr__(anatomy, "_labels_on", kept)
+    labels: NDArray[Any] = kept[1]
+    return labels
 
 
 def sampled(mask: Mask, anatomy: AnatomyMap, shape: tuple[int, ...], affine: Affine) -> Mask:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import Encoding
 from napari_ctvlp.core.findings import FindingRow, FindingsTable, answered, row_phrase
@@ -19,7 +16,7 @@ from napari_ctvlp.engine.compute import choose
 from napari_ctvlp.engine.loaded import encoder as loaded_encoder
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.models import store
-from napari_ctvlp.models.protocol import Encoder, Looking, Progress, silent
+from napari_ctvlp.models.protocol import Looking, Progress, silent
 
 
 def finding(
@@ -95,10 +92,13 @@ def verdicts(
     """
     found, tokens = verbs.looked_at(scan, anatomy, encoding, model, segmenter, device, progress)
     ask = _asking(model, device, tokens, found)
-    told = []
-    for number, row in enumerate(rows):
+    told = list(rows)
+    # one finding's organs follow each other: they share its map
+    order = sorted(range(len(rows)), key=lambda place: rows[place].finding)
+    for number, place in enumerate(order):
+        row = rows[place]
         progress(0.9 + 0.1 * number / len(rows), row_phrase(row))
-        told.append(_unasked(row) if row.support else answered(row, ask(row)))
+        told[place] = _unasked(row) if row.support else answered(row, ask(row))
     return FindingsTable(tuple(told), model, scan.digest)
 
 
@@ -113,21 +113,13 @@ def _asking(
     chosen = choose(device, store.card(model))
     encoder = loaded_encoder(model, chosen)
     told, rivals = verbs.neutral(model, chosen), judging.rivals(encoder)
+    places = encoder.looked_at(tokens, anatomy) if isinstance(encoder, Looking) else {}
 
     def ask(row: FindingRow, maps: str = "") -> Heatmap:
         heat = judging.answer(
             encoder, tokens, parse(row_phrase(row)), anatomy, neutral=told, rivals=rivals,
-            kind=maps, within=_place(encoder, tokens, anatomy, row.organ),
+            kind=maps, within=places.get(row.organ),
         )  # fmt: skip
         return replace(heat, within=row.organ)
 
     return ask
-
-
-def _place(
-    encoder: Encoder, tokens: Encoding, anatomy: AnatomyMap, organ: str
-) -> NDArray[np.bool_] | None:
-    """Return where the encoder looks for an organ's findings; None where it does not say."""
-    if not isinstance(encoder, Looking):
-        return None
-    return encoder.looked_at(tokens, anatomy).get(organ)

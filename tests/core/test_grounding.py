@@ -201,3 +201,33 @@ def test_the_pleura_is_searched_around_the_lungs(anatomy):
     around = ground(grid_with(), "pleural effusion", anatomy).allowed
     assert (around | ~inside).all()
     assert around.sum() > inside.sum()
+
+
+def test_what_phrases_share_on_a_grid_gives_each_the_same_bits(anatomy):
+    rng = np.random.default_rng(0)
+    valid = rng.random(SHAPE) > 0.2
+    grid = TokenGrid(rng.standard_normal((*SHAPE, 5)).astype(np.float16), AFFINE, valid)
+    one, other, *neutral = (
+        TextVector(rng.standard_normal(5).astype(np.float32), -1.0, 1.0, {"mass": 1.0})
+        for _ in range(5)
+    )
+    within = rng.random(SHAPE) > 0.5
+    asked = [
+        ("mass in the left lung", one, None), ("mass in the right lung", one, within),
+        ("mass in the left lung", other, None), ("mass in the left lung", one, within),
+        ("lung mass", other, None), ("no mass in the right lung", one, None),
+    ]  # fmt: skip
+    for mirror in (0.0, 0.5):
+        settings = {**SETTINGS, "heatmap": {"mirror": mirror}}
+        for text, vector, where in asked:
+            shared, alone = (
+                grounding.heatmap(
+                    tokens, vector, parse(text), organs, model="mini", settings=settings,
+                    background=tuple(neutral), within=where,
+                )
+                for tokens, organs in ((grid, anatomy), (replace(grid), replace(anatomy)))
+            )  # fmt: skip
+            np.testing.assert_array_equal(shared.values, alone.values)
+            np.testing.assert_array_equal(shared.allowed, alone.allowed)
+            for name in ("background", "shares", "verdict", "reason", "margin", "peak_index"):
+                assert getattr(shared, name) == getattr(alone, name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -155,9 +156,10 @@ def spelt_alike(one: str, other: str) -> float:
     return 2 * len(first & second) / (len(first) + len(second))
 
 
-def _threes(text: str) -> set[str]:
+@lru_cache(maxsize=2**13)
+def _threes(text: str) -> frozenset[str]:
     padded = f"  {text.lower()} "
-    return {padded[n : n + 3] for n in range(len(padded) - 2)}
+    return frozenset(padded[n : n + 3] for n in range(len(padded) - 2))
 
 
 def _products(vectors: Array, rows: Array) -> Array:
