@@ -151,8 +151,8 @@ def _quiet(*command: str | Path) -> int:
 
 
 def _install(*arguments: str) -> None:
-    """Install with pip in ``.venv``; once more if it fails, since networks do."""
-    options = ["--quiet", "--disable-pip-version-check", "--no-input", "--retries", "8"]
+    """Install with pip in ``.venv``, uncompiled; once more if it fails, since networks do."""
+    options = ["-q", "--disable-pip-version-check", "--no-input", "--retries", "8", "--no-compile"]
     command = [str(PYTHON), "-m", "pip", "install", *options, *arguments]
     for _ in range(2):
         if subprocess.run(command, cwd=ROOT, check=False).returncode == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,15 @@ from napari_ctvlp.core.scan import Scan
 def chest() -> Scan:
     """Return the procedural chest; nobody may change it (its arrays are read-only)."""
     return phantom()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def earlier_objects_rest() -> Iterator[None]:
+    """Spare napari's collections what the tests before left: one per layer removed and canvas."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
@@ -57,29 +67,43 @@ def viewer(make_napari_viewer: Callable[..., object], bridge: object) -> object:
 
 
 @pytest.fixture
-def wait() -> Callable[..., None]:
-    """Return a function that turns the event loop until a condition holds."""
+def turn_once() -> Callable[[], None]:
+    """Return a function that turns the event loop once, as a loop that runs by itself would.
+
+    Without one, Qt keeps what was to be deleted: hundreds of widgets for each scan in a window.
+    """
+    from qtpy.QtCore import QEvent
     from qtpy.QtWidgets import QApplication
+
+    def once() -> None:
+        QApplication.processEvents()
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+
+    return once
+
+
+@pytest.fixture
+def wait(turn_once: Callable[[], None]) -> Callable[..., None]:
+    """Return a function that turns the event loop until a condition holds."""
 
     def until(ready: Callable[[], bool] = lambda: False, seconds: float = 240.0) -> None:
         end = time.monotonic() + seconds
         while not ready():
             assert time.monotonic() < end, "waited in vain"
-            QApplication.processEvents()
+            turn_once()
             time.sleep(0.005)
 
     return until
 
 
 @pytest.fixture
-def paint() -> Callable[[], None]:
+def paint(turn_once: Callable[[], None]) -> Callable[[], None]:
     """Return a function that lets Qt paint what was asked for."""
-    from qtpy.QtWidgets import QApplication
 
     def turn(seconds: float = 0.2) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            QApplication.processEvents()
+            turn_once()
             time.sleep(0.005)
 
     return turn
