@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from common import full_size_scan, line, median
-from planes import Ours, made_up_heat, made_up_masks, same_size, turn, until
+from planes import Ours, made_up_heat, made_up_masks, same_size, turn
 
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.phrase import Phrase
@@ -65,6 +65,7 @@ def measure(ct: Path | None, runs: int) -> None:
             fresh = replace(blob(plain, COUNT + number), phrase=Phrase("the 21st", "the 21st"))
             start, own = time.perf_counter(), time.thread_time()
             study.put("heatmap", fresh)
+            turn(0.0)
             took["cpu"].append(1000 * (time.thread_time() - own))
             took["clock"].append(1000 * (time.perf_counter() - start))
             panel.gallery.remove([list(panel.gallery.answers.values())[-1]])
@@ -88,8 +89,7 @@ def scroll(window: Any, panel: Any, runs: int) -> None:
             for layer in window.viewer.layers:
                 if layer.name.startswith("Heat"):
                     layer.visible = False
-            until(lambda: len({len(model.layers) for model in window.models}) == 1)
-            turn(0.5)
+            turn(1.0)
             for plane, model in zip(("axial", "coronal", "sagittal"), window.models, strict=True):
                 took = scrolled(model, 15 + run * SLICES)
                 for unit, ms in took.items():

@@ -73,6 +73,20 @@ def composite(
     return made
 
 
+def laid_over(pictures: Sequence[Array]) -> Array:
+    """Return pictures laid over each other, the last on top.
+
+    Parameters
+    ----------
+    pictures : sequence of ndarray, shape (row, column, 4), float32
+        At least one; 0..1, colours times alpha.
+    """
+    out = pictures[0]
+    for picture in pictures[1:]:
+        out = picture + out * (1 - picture[..., 3:])
+    return out
+
+
 def difference(one: Heatmap, other: Heatmap) -> Array:
     """Return the first map minus the second, each as a share of its full scale.
 

@@ -5,18 +5,24 @@ Without one of them a feature switches off; the application goes on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.components.overlays import SceneOverlay, TextOverlay
-from napari.layers import Layer
+from napari.layers import Image, Layer
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
+
+from napari_ctvlp.ui.marks import Sheet
 
 #: Half length of a crosshair line in mm: beyond any scan.
 _REACH_MM = 1e4
+#: A layer's thumbnail is made at most so often, ms.
+_THUMBNAIL_MS = 500
 #: Left free around the point itself, in mm, so that it can be seen.
 _GAP_MM = 6.0
 
@@ -141,6 +147,98 @@ def _register_strokes() -> bool:
 HAS_STROKES = _register_strokes()
 
 
+class Fill(SceneOverlay):  # type: ignore[misc]
+    """Pictures in a view's plane; an overlay, since napari takes 5 ms and more to slice a layer.
+
+    Attributes
+    ----------
+    stamp : int
+        Rises when there are other pictures.
+    """
+
+    stamp: int = 0
+    order: int = 10**6 - 1
+    _sheets: Any = PrivateAttr(default=())
+
+    def show(self, sheets: Sequence[Sheet]) -> None:
+        """Draw pictures, the lowest first."""
+        if sheets or self._sheets:
+            self._sheets = tuple(sheets)
+            self.stamp += 1
+
+    @property
+    def sheets(self) -> tuple[Sheet, ...]:
+        """What is drawn."""
+        drawn: tuple[Sheet, ...] = self._sheets
+        return drawn
+
+
+class Filled(Image):  # type: ignore[misc]
+    """An image layer in the list that napari neither slices nor draws: a :class:`Fill` shows it."""
+
+    _type_string = "image"
+
+    def _slice_dims(self, dims: object, force: bool = False) -> None:
+        """Stay as it is."""
+
+    def _update_draw(self, *args: object, **kwargs: object) -> None:
+        """Stay as it is."""
+
+    def _update_thumbnail(self) -> None:
+        """Have none: there is no slice."""
+
+
+def _register_fill() -> bool:
+    """Tell napari how to draw :class:`Fill`, and nothing for :class:`Filled` (seen in 0.9.2)."""
+    try:
+        from napari._vispy.layers.base import VispyBaseLayer
+        from napari._vispy.overlays.base import ViewerOverlayMixin, VispySceneOverlay
+        from napari._vispy.utils.visual import layer_to_visual, overlay_to_visual
+        from vispy.scene import Node
+
+        from napari_ctvlp.ui.marks import Picture
+    except ImportError:
+        return False
+    if not (hasattr(Image, "_slice_dims") and hasattr(Image, "_update_draw")):
+        return False
+
+    class VispyFill(ViewerOverlayMixin, VispySceneOverlay):  # type: ignore[misc]
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(node=Picture("linear"), **kwargs)
+            self._pictures = [self.node]
+            self.overlay.events.stamp.connect(self._draw)
+            self._draw()
+
+        def _draw(self, event: object = None) -> None:
+            sheets, pictures = self.overlay.sheets, self._pictures
+            while len(pictures) < len(sheets):
+                pictures.append(Picture("linear", parent=self.node))
+            for number, picture in enumerate(pictures):
+                picture.visible = number < len(sheets)
+            for picture, sheet in zip(pictures, sheets, strict=False):
+                picture.lay(sheet)
+
+        def close(self) -> None:
+            self.overlay.events.stamp.disconnect(self._draw)
+            super().close()
+
+    class VispyFilled(VispyBaseLayer):  # type: ignore[misc]
+        def __init__(self, layer: Layer, **kwargs: Any) -> None:
+            super().__init__(layer, Node(), **kwargs)
+
+        def _nothing(self, event: object = None) -> None:
+            """Draw nothing."""
+
+        _on_data_change = _on_blending_change = _on_matrix_change = _on_refresh_change = _nothing
+
+    overlay_to_visual[Fill] = VispyFill
+    layer_to_visual[Filled] = VispyFilled
+    return True
+
+
+HAS_FILL = _register_fill()
+
+
 class Mark(TextOverlay):  # type: ignore[misc]
     """A text overlay that is cheap to change and to paint (else napari's own draws it)."""
 
@@ -201,6 +299,27 @@ def without_thumbnail(layer: Layer) -> None:
     """Spare a layer of which nobody sees the thumbnail (private name seen in 0.9.2, 0.10.0rc1)."""
     if hasattr(layer, "_update_thumbnail"):
         layer._update_thumbnail = lambda: None
+
+
+def seldom_thumbnail(layer: Layer) -> None:
+    """Make a layer's thumbnail less often than slices come (private name seen in 0.9.2).
+
+    Each new one repaints every row of the layer list.
+    """
+    if not hasattr(layer, "_update_thumbnail"):
+        return
+    update, waiting = layer._update_thumbnail, [False]
+
+    def now() -> None:
+        waiting[0] = False
+        update()
+
+    def later() -> None:
+        if not waiting[0]:
+            waiting[0] = True
+            QTimer.singleShot(_THUMBNAIL_MS, now)
+
+    layer._update_thumbnail = later
 
 
 def main_canvas(viewer: ViewerModel) -> QWidget | None:

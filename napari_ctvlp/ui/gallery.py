@@ -17,6 +17,7 @@ from napari_ctvlp.ui.layers import NOUN, OVER, dress, heat_arguments, noun_of, p
 from napari_ctvlp.ui.palette import Colour, difference_colormap
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Look, Study
+from napari_ctvlp.ui.views.filling import Filling, filled_layer
 
 #: Phrase and model.
 Key = tuple[str, str]
@@ -71,6 +72,7 @@ class Gallery:
         self._room = weakref.ref(room)
         self.answers: dict[Key, Answer] = {}
         self._picture: Composite | None = None
+        self._filling = Filling(room.viewer, room.viewer)
         room.session.study_changed.connect(self._study)
         room.session.look_changed.connect(self._dress)
         self._study(room.session.study)
@@ -175,7 +177,7 @@ class Gallery:
             arguments = heat_arguments(answer.heat, colour=answer.colour)
             arguments["name"] = _own_name(answer)
             del arguments["metadata"][NOUN]  # the one map in front is another layer
-            layer = Image(**arguments)
+            layer = filled_layer(**arguments)
             dress(layer, room.session.look)
         if layer is not None or known is not None:
             self._show(_own_name(answer), layer)
@@ -186,8 +188,8 @@ class Gallery:
             layer.metadata[DRAWN] = drawn
             layer.data = rgba
         else:
-            self._show(TOGETHER, Image(
-                rgba, rgb=True, name=TOGETHER, opacity=0.6, blending="translucent",
+            self._show(TOGETHER, filled_layer(
+                data=rgba, rgb=True, name=TOGETHER, opacity=0.6, blending="translucent",
                 metadata={DRAWN: drawn}, **placement(picture.affine),
             ))  # fmt: skip
 

@@ -26,7 +26,8 @@ from napari_ctvlp.ui.windows import WINDOWS, Limits
 NOUN = "napari_ctvlp"
 #: Metadata key of layers that lie over a scan and go with it.
 OVER = "napari_ctvlp over"
-#: Metadata key of a layer that no other view copies: it is there for a moment.
+#: Metadata key of a layer that no other view copies: it is there for a moment, or not napari's
+#: to draw.
 ALONE = "napari_ctvlp alone"
 UNITS = ("mm", "mm", "mm")
 AXES = ("I", "P", "L")

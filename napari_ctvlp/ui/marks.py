@@ -7,6 +7,7 @@ after each change, which paints the canvas a second time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,12 +38,29 @@ _CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 0], [1, 1], [0, 1]], np.float32
 Rgba = Sequence[float]
 
 
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """A picture somewhere in a view's plane.
+
+    Attributes
+    ----------
+    picture : ndarray, shape (row, column, 4), uint8
+        Colours times alpha, alpha.
+    low, high : ndarray, shape (2,), float32
+        Its corners (x, y) in world mm, at the edges of the first and the last pixel.
+    """
+
+    picture: NDArray[np.uint8]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+
 class PictureVisual(Visual):  # type: ignore[misc]
     """One quad with a picture on it, from the origin on."""
 
-    def __init__(self) -> None:
+    def __init__(self, interpolation: str = "nearest") -> None:
         super().__init__(_VERTEX, _FRAGMENT)
-        self._picture = Texture2D(np.zeros((1, 1, 4), np.uint8), interpolation="nearest")
+        self._picture = Texture2D(np.zeros((1, 1, 4), np.uint8), interpolation=interpolation)
         self._corners = VertexBuffer(_CORNERS)
         self.shared_program["a_position"] = self._corners
         self.shared_program["a_place"] = VertexBuffer(_CORNERS)
@@ -56,6 +74,15 @@ class PictureVisual(Visual):  # type: ignore[misc]
         self._picture.set_data(picture)
         size = np.array(picture.shape[1::-1], np.float32) / np.float32(ratio)
         self._corners.set_data(_CORNERS * size)
+        self.update()
+
+    def lay(self, sheet: Sheet) -> None:
+        """Show a picture of colours times alpha at its own place."""
+        self.set_gl_state(
+            blend=True, blend_func=("one", "one_minus_src_alpha"), depth_test=False, cull_face=False
+        )
+        self._picture.set_data(sheet.picture)
+        self._corners.set_data(sheet.low + _CORNERS * (sheet.high - sheet.low))
         self.update()
 
     def _prepare_transforms(self, view: Any) -> None:

@@ -19,7 +19,7 @@ from napari_ctvlp.core.geometry import transform
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.errors import CtvlpError, InputRefused
-from napari_ctvlp.ui._compat import main_canvas, plain_viewer
+from napari_ctvlp.ui._compat import main_canvas, plain_viewer, seldom_thumbnail
 from napari_ctvlp.ui.calm import paint_later
 from napari_ctvlp.ui.desk import Desk
 from napari_ctvlp.ui.editing import Editing
@@ -138,8 +138,10 @@ class Room(QObject):
             self.session.on_failed(number, error)
 
     def _inserted(self, event: Any) -> None:
-        """Take a scan that some reader of ours has just shown as the study."""
+        """Take a scan that some reader of ours has just shown as the study; calm its thumbnail."""
         noun = noun_of(event.value)
+        if noun is not None:
+            seldom_thumbnail(event.value)
         study = self.session.study
         if isinstance(noun, Scan) and (study is None or study.scan is not noun):
             self.session.open(noun)

@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from napari_ctvlp.core.geometry import coarse_affine, ras_to_screen, to_ipl
 from napari_ctvlp.core.heatmap import Heatmap, Wording
 from napari_ctvlp.core.phrase import Phrase
-from napari_ctvlp.ui._compat import Strokes
+from napari_ctvlp.ui._compat import Fill, Strokes
 from napari_ctvlp.ui.arrange import make_dock
 from napari_ctvlp.ui.docks.answers import AnswersDock
 from napari_ctvlp.ui.gallery import COLOURS, colour_of
@@ -192,6 +192,46 @@ def test_without_support_a_map_is_outlined_and_never_filled(
     wait(lambda: not strokes(viewer).any())  # this slice holds none of it
     room.session.set_look(Look(cells=True, hatch=True, lines=True))
     wait(lambda: len(strokes(viewer)) > 100)  # the model's grid
+
+
+def sheets(model):
+    found = [one for one in model.scene.overlays.values() if isinstance(one, Fill)]
+    return found[0].sheets
+
+
+def test_every_view_is_filled_where_the_phrases_are(room, views, dock, chest, viewer, wait, paint):
+    study = room.session.study
+    study.put("heatmap", heat(chest, "nodule", (12, 12, 12)))
+    study.put("heatmap", heat(chest, "mass", (6, 6, 6), factor=4))
+    middle = ras_to_screen(study.heatmap.peak_ras)
+    room.session.look_at(study.heatmap.peak_ras)
+    dock.together.setChecked(True)
+    for own in (False, True):
+        dock.gallery.tick(dock.gallery.answers["nodule", "mini"], shown=True, own=own)
+        for model in views.models.values():
+            wait(lambda model=model, own=own: len(sheets(model)) == 1 + own, 20)
+            down, right = model.dims.displayed
+            for sheet in sheets(model):
+                x, y = middle[right], middle[down]
+                assert sheet.low[0] < x < sheet.high[0] < x + 60
+                assert sheet.low[1] < y < sheet.high[1] < y + 60
+                cell = (np.array([x, y]) - sheet.low) / (sheet.high - sheet.low)
+                places = (cell * sheet.picture.shape[1::-1]).astype(int)
+                assert sheet.picture[places[1], places[0], 3] > 80
+    picture, mine = layer(room, "All phrases"), layer(room, "Phrase: nodule")
+    views.fit()
+    before = viewer.screenshot(flash=False)
+    picture.visible = mine.visible = False
+    wait(lambda: not any(sheets(model) for model in views.models.values()))
+    assert np.abs(viewer.screenshot(flash=False)[..., :3].astype(int) - before[..., :3]).max() > 50
+    mine.visible, mine.opacity = True, 0.25
+    wait(lambda: [sheet.picture[..., 3].max() for sheet in sheets(viewer)] == [64])
+    viewer.dims.ndisplay = 3
+    assert not sheets(viewer)
+    viewer.dims.ndisplay = 2
+    assert sheets(viewer)
+    room.session.look_at((study.heatmap.peak_ras[0], 0.0, 100.0))
+    wait(lambda: not sheets(viewer))  # this slice holds none of it
 
 
 def test_an_answer_is_shown_beside_on_the_same_scale(

@@ -16,6 +16,7 @@ from napari_ctvlp.ui._compat import HAS_CROSSHAIR, Crosshair
 from napari_ctvlp.ui.desk import ORDERS, Desk
 from napari_ctvlp.ui.session import Point
 from napari_ctvlp.ui.views.clones import COALESCE_MS
+from napari_ctvlp.ui.views.filling import Filling
 from napari_ctvlp.ui.views.labels import CanvasLabels
 from napari_ctvlp.ui.views.mouse import Hands
 from napari_ctvlp.ui.views.tracing import Tracing
@@ -51,6 +52,7 @@ class Link(QObject):
         self.session.point_changed.connect(self._wanted)
         desk.crosshair_changed.connect(self._cross)
         self.views: list[tuple[ViewerModel, CanvasLabels, Hands, Tracing]] = []
+        self._fillings: dict[ViewerModel, Filling] = {}
         self._busy = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -68,6 +70,8 @@ class Link(QObject):
         source = self.desk.models[0] if self.source is None else self.source
         labels, hands = CanvasLabels(model), Hands(model, self.desk, self.on_hover)
         self.views.append((model, labels, hands, Tracing(model, self.desk, source)))
+        if model is not source:
+            self._fillings[model] = Filling(model, source)
         model.dims.events.point.connect(self._scrolled)
         model.dims.events.order.connect(self._reordered)
         self.spread()
@@ -81,6 +85,8 @@ class Link(QObject):
             entry[1].close()
             entry[2].close()
             entry[3].close()
+            if model in self._fillings:
+                self._fillings.pop(model).close()
             model.dims.events.point.disconnect(self._scrolled)
             model.dims.events.order.disconnect(self._reordered)
 
