@@ -11,10 +11,11 @@ import numpy as np
 from napari.components import Dims, ViewerModel
 from napari.layers import Image
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from napari_ctvlp.core.composite import laid_over
 from napari_ctvlp.ui._compat import HAS_FILL, Fill, Filled
+from napari_ctvlp.ui.calm import Soon
 from napari_ctvlp.ui.layers import ALONE
 from napari_ctvlp.ui.marks import Sheet
 
@@ -82,9 +83,7 @@ class Filling(QObject):
         super().__init__()
         self._model, self._source = weakref.ref(model), weakref.ref(source)
         self._paints: list[_Paint] = []
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self.draw)
+        self._soon = Soon(self.draw)
         if not HAS_FILL:
             return
         model.scene.overlays[_FILL] = Fill(visible=True)
@@ -92,10 +91,10 @@ class Filling(QObject):
             getattr(model.dims.events, name).connect(self._moved)
         source.layers.events.inserted.connect(self._inserted)
         for name in ("removed", "reordered"):
-            getattr(source.layers.events, name).connect(self._soon)
+            getattr(source.layers.events, name).connect(self._soon.ask)
         for layer in source.layers:
             self._follow(layer)
-        self._soon()
+        self._soon.ask()
 
     def draw(self) -> None:
         """Draw anew, whatever was drawn before."""
@@ -106,7 +105,7 @@ class Filling(QObject):
 
     def close(self) -> None:
         """Let go of the view."""
-        self._timer.stop()
+        self._soon.stop()
         model, source = self._model(), self._source()
         if HAS_FILL and model is not None:
             for name in ("point", "order", "ndisplay"):
@@ -114,7 +113,7 @@ class Filling(QObject):
         if HAS_FILL and source is not None:
             source.layers.events.inserted.disconnect(self._inserted)
             for name in ("removed", "reordered"):
-                getattr(source.layers.events, name).disconnect(self._soon)
+                getattr(source.layers.events, name).disconnect(self._soon.ask)
 
     def _inserted(self, event: Any) -> None:
         self._follow(event.value)
@@ -122,11 +121,8 @@ class Filling(QObject):
     def _follow(self, layer: Any) -> None:
         if isinstance(layer, Filled):
             for name in _LOOKS:
-                getattr(layer.events, name).connect(self._soon)
-            self._soon()
-
-    def _soon(self, event: object = None) -> None:
-        self._timer.start(0)
+                getattr(layer.events, name).connect(self._soon.ask)
+            self._soon.ask()
 
     def _moved(self, event: object = None) -> None:
         """Draw the slice that the view now shows."""

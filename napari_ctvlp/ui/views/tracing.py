@@ -10,20 +10,19 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from napari_ctvlp.core.geometry import ras_to_screen, screen_to_ras, voxel_of
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.engine.evidence.lines import LEVELS, Pieces, dashed, hatching, solid, token_grid
 from napari_ctvlp.ui._compat import HAS_STROKES, Mark, Strokes
+from napari_ctvlp.ui.calm import Soon
 from napari_ctvlp.ui.desk import Desk
 from napari_ctvlp.ui.drawn import GREY, PALE, WHITE, Drawn, drawn_of, heat_state
 from napari_ctvlp.ui.layers import noun_of
 from napari_ctvlp.ui.palette import Colour
 
 _STROKES, _SAID = "ctvlp strokes", "ctvlp support"
-#: Changes within this time are drawn together, ms.
-SOON_MS = 20
 #: One of several phrases has a line at one level only.
 _AMONG = {"half": LEVELS["half"]}
 #: Between dashes it is dark, so that they are seen over bright tissue too.
@@ -50,10 +49,7 @@ class Tracing(QObject):
         super().__init__()
         self.model, self.session = model, desk.session
         self._source = weakref.ref(source)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(SOON_MS)
-        self._timer.timeout.connect(self.draw)
+        self._soon = Soon(self.draw)
         self._at: tuple[Any, ...] = ()
         self._main: Heatmap | None = None
         self._drawn: tuple[Drawn, ...] = ()
@@ -65,12 +61,12 @@ class Tracing(QObject):
         )  # fmt: skip
         model.dims.events.point.connect(self._moved)
         model.dims.events.order.connect(self._moved)
-        self.session.look_changed.connect(self._soon)
+        self.session.look_changed.connect(self._soon.ask)
         source.layers.events.inserted.connect(self._inserted)
-        source.layers.events.removed.connect(self._soon)
+        source.layers.events.removed.connect(self._soon.ask)
         for layer in source.layers:
             self._follow(layer)
-        self._soon()
+        self._soon.ask()
 
     def draw(self) -> None:
         """Draw anew, whatever was drawn before."""
@@ -85,26 +81,23 @@ class Tracing(QObject):
 
     def close(self) -> None:
         """Let go of the view."""
-        self._timer.stop()
+        self._soon.stop()
         self.model.dims.events.point.disconnect(self._moved)
         self.model.dims.events.order.disconnect(self._moved)
-        self.session.look_changed.disconnect(self._soon, missing_ok=True)
+        self.session.look_changed.disconnect(self._soon.ask, missing_ok=True)
         source = self._source()
         if source is not None:
             source.layers.events.inserted.disconnect(self._inserted)
-            source.layers.events.removed.disconnect(self._soon)
+            source.layers.events.removed.disconnect(self._soon.ask)
 
     def _inserted(self, event: Any) -> None:
         self._follow(event.value)
-        self._soon()
+        self._soon.ask()
 
     def _follow(self, layer: Any) -> None:
         if drawn_of(layer):
-            layer.events.visible.connect(self._soon)
-            layer.events.data.connect(self._soon)
-
-    def _soon(self, event: object = None) -> None:
-        self._timer.start()
+            layer.events.visible.connect(self._soon.ask)
+            layer.events.data.connect(self._soon.ask)
 
     def _moved(self, event: object = None) -> None:
         """Draw the lines of the slice that the view now shows."""
