@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -113,9 +114,15 @@ def model_digest(model: ModelCard) -> str:
     sha = hashlib.sha256("\n".join([model.id, *digests(model).values(), settings]).encode())
     module = str(model.settings["entry"]).partition(":")[0]
     folder = _MODELS.joinpath(*module.split(".")[:-1])
-    for path in sorted(path for kind in ("*.py", "*.toml") for path in folder.rglob(kind)):
-        sha.update(path.read_bytes())
+    sha.update(_code(folder))
     return sha.hexdigest()
+
+
+@lru_cache(maxsize=16)
+def _code(folder: Path) -> bytes:
+    """Return a folder's files of code, read once: a process does not change what it runs."""
+    files = sorted(path for kind in ("*.py", "*.toml") for path in folder.rglob(kind))
+    return b"".join(path.read_bytes() for path in files)
 
 
 def digests(model: ModelCard) -> dict[str, str]:
