@@ -15,6 +15,7 @@ from napari_ctvlp.cohort.lock import only_writer
 from napari_ctvlp.cohort.store import Store
 from napari_ctvlp.cohort.tokens import tokens_path
 from napari_ctvlp.cohort.work import Outcome, Recipe, Task
+from napari_ctvlp.core import vocabulary
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.io.result import Progress, silent
 from napari_ctvlp.models import store as models
@@ -169,7 +170,8 @@ def _outcomes(
 def _recipe(model: str, segmenter: str, phrases: Sequence[str], tokens: bool) -> Recipe:
     own, found = (models.model_digest(models.card(name)) for name in (model, segmenter))
     wanted = tuple(sorted({phrase.strip() for phrase in phrases if phrase.strip()}))
-    return Recipe(model, segmenter, own, found, wanted, tokens)
+    words = tuple(vocabulary.in_use().values())
+    return Recipe(model, segmenter, own, found, wanted, tokens, words)
 
 
 def _expect_same(store: Store, model: str, segmenter: str) -> None:

@@ -14,9 +14,11 @@ from napari_ctvlp.cohort.inputs import Input, without_names
 from napari_ctvlp.cohort.lock import claimed
 from napari_ctvlp.cohort.store import Store
 from napari_ctvlp.cohort.tokens import keep_tokens, kept_tokens, tokens_path
+from napari_ctvlp.core import vocabulary
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import Encoding
 from napari_ctvlp.core.scan import Scan
+from napari_ctvlp.core.vocabulary import Finding
 from napari_ctvlp.errors import CtvlpError, InputRefused, OutOfResources, WorkerFailed
 
 
@@ -33,6 +35,8 @@ class Recipe:
     phrases : tuple of str
     tokens : bool
         Whether tokens and labels are kept.
+    own : tuple of Finding
+        The user's own vocabulary, which a worker elsewhere cannot read.
     """
 
     model: str
@@ -41,14 +45,18 @@ class Recipe:
     segmenter_digest: str
     phrases: tuple[str, ...] = ()
     tokens: bool = False
+    own: tuple[Finding, ...] = ()
 
     def digest(self, stamp: str) -> str:
         """Return the SHA-256 over all of it and an input's stamp."""
-        return hashlib.sha256(json.dumps([stamp, asdict(self)]).encode()).hexdigest()
+        parts = asdict(self)
+        if not self.own:  # as stores were made before
+            del parts["own"]
+        return hashlib.sha256(json.dumps([stamp, parts]).encode()).hexdigest()
 
     def of_failed(self) -> Recipe:
         """Return what a scan that failed was made by: it never came to phrases and tokens."""
-        return replace(self, phrases=(), tokens=False)
+        return replace(self, phrases=(), tokens=False, own=())
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,7 @@ def _computed(store: Store, task: Task) -> dict[str, list[dict[str, Any]]]:
 
     recipe, series, device = task.recipe, task.input.series, task.device
     model = recipe.model
+    vocabulary.use({finding.name: finding for finding in recipe.own})
     wanted = int(series) if series.isdigit() else series or None
     scan = verbs.open_scan(task.input.path, series=wanted)
     if scan.meta.unit != "HU":

@@ -10,10 +10,14 @@ import time
 
 import pytest
 
+from napari_ctvlp.cohort.batch import _recipe as recipe_of
 from napari_ctvlp.cohort.batch import batch
 from napari_ctvlp.cohort.inputs import find_inputs, without_names
 from napari_ctvlp.cohort.store import Store
 from napari_ctvlp.cohort.tokens import kept_tokens
+from napari_ctvlp.cohort.work import Task, work
+from napari_ctvlp.core import vocabulary
+from napari_ctvlp.core.vocabulary.own import read
 from napari_ctvlp.engine import export, verbs
 from napari_ctvlp.errors import InputRefused
 
@@ -114,6 +118,23 @@ def test_a_second_run_does_only_what_is_missing_or_stale(archive, store, tmp_pat
     assert [row for row in after["phrases"] if row[1] in PHRASES] == before["phrases"]
     tried = batch(archive, out, workers=0, retry=True)
     assert (tried.done, tried.failed) == (4, 4)
+
+
+def test_ones_own_words_make_a_scan_stale_and_go_along_to_workers(archive, store, tmp_path):
+    out = tmp_path / "store"
+    shutil.copytree(store.folder, out)
+    words = 'organs = ["lung_left"]\nwords = ["septic emboli"]\nconcept = "cavity"\n'
+    vocabulary.use(read(f'[[finding]]\nname = "septic_emboli"\n{words}'))
+    try:
+        made = recipe_of("mini", "anatomy", PHRASES, True)
+        vocabulary.use({})  # as in a process that was just started
+        work(Task(str(out), "000001", find_inputs(archive)[0][0], made))
+        assert batch(archive, out, phrases=PHRASES, workers=0).done == 3
+    finally:
+        vocabulary.use({})
+    assert table(Store(out), "SELECT count(*) FROM findings WHERE finding = 'septic_emboli'") == [
+        (4,)
+    ]
 
 
 def test_weights_that_changed_make_a_scan_stale(archive, store, tmp_path, monkeypatch):

@@ -161,9 +161,16 @@ def complete(finding: Finding) -> Finding:
 def use(own: Mapping[str, Finding]) -> None:
     """Replace the user's own findings; :func:`napari_ctvlp.core.vocabulary.own.read` makes them."""
     global _own  # noqa: PLW0603 - there is one vocabulary
+    if own == _own:
+        return
     _own = dict(own)
     for forget in _FORGET:
         forget()
+
+
+def in_use() -> Mapping[str, Finding]:
+    """Return the user's own findings, as :func:`use` took them."""
+    return _own
 
 
 _own: dict[str, Finding] = {}
