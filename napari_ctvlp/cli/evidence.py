@@ -210,12 +210,11 @@ def check(
     from napari_ctvlp.core.parser import parse
     from napari_ctvlp.engine.evidence import sanity
 
+    percent, both, progress, told = _percent(steps), (organ, other), terminal_progress(), []
     probe, scan, anatomy = _start(ct, phrases[0], model, device)
     probes = [replace(probe, phrase=parse(text)) for text in phrases]
-    progress, told = terminal_progress(), []
+    erased = sanity.erase_organs(probes, scan, anatomy, *both, progress) if any(both) else ()
     weights = sanity.weights_matter(probes, scan, anatomy, shuffles, progress)
-    erased = sanity.erase_organs(probes, scan, anatomy, organ, other, progress) if organ else ()
-    percent = [float(s) for s in steps.split(",")]
     for number, one in enumerate(probes):
         curves = sanity.delete_and_insert(one, scan, anatomy, steps=percent, progress=progress)
         sums = sanity.sums_to_score(one, one.untouched(scan, anatomy))
@@ -226,6 +225,20 @@ def check(
             say(f"  {erased[number].words}")
     with Outputs(ct) as outputs:
         _told({"model": model, "phrases": told}, json_out, outputs)
+
+
+def _percent(steps: str) -> list[float]:
+    """Return the steps of deletion and insertion."""
+    try:
+        found = [float(step) for step in steps.split(",")]
+        if len(found) > 1 and found == sorted(found) and found[0] >= 0 and found[-1] <= 100:
+            return found
+    except ValueError:
+        pass
+    raise InputRefused(
+        "bad-steps", "two or more numbers of 0 to 100, rising: 0,5,20,100.",
+        f"--steps {steps} was asked for.", "Choose others, or leave them out.",
+    )  # fmt: skip
 
 
 def _checked(

@@ -34,6 +34,17 @@ def test_models_without_attention_say_so(ctvlp, ct):
     assert "mini is not one" in done.stderr
 
 
+def test_a_check_is_refused_before_anything_is_computed(ctvlp, ct):
+    for words, told in (
+        (("--steps", "0,half"), "0,half"), (("--steps", "50,10"), "50,10"),
+        (("--organ", "heart"), "Only one was named"), (("--other", "heart"), "Only one was named"),
+    ):  # fmt: skip
+        done = ctvlp("evidence", "check", ct, "nodule", *words)
+        assert done.exit_code == 3
+        assert told in done.stderr
+        assert "shuffled" not in done.stderr
+
+
 def test_absence_wants_cases(ctvlp):
     done = ctvlp("evaluate", "absence")
     assert done.exit_code == 3

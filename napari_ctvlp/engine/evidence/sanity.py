@@ -157,7 +157,8 @@ def erase_organs(
     for name in (named, other):
         if not anatomy.has(name):
             raise InputRefused(
-                "organ-missing", "two organs of this scan.", f"There is no {name} in it.",
+                "organ-missing", "two organs of this scan.",
+                f"There is no {name} in it." if name else "Only one was named.",
                 "Choose among " + ", ".join(o.name for o in anatomy.organs if o.ml > 0) + ".",
             )  # fmt: skip
     encodings = [probes[0].untouched(scan, anatomy, step(progress, 0, 3, "encoding"))]
