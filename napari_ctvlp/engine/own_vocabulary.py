@@ -100,12 +100,16 @@ def save(text: str) -> None:
     InputRefused
         ``bad-vocabulary``; then neither the file nor the words in use change.
     """
-    read(text)
     path = vocabulary_file()
+    try:
+        raw = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise _unread(path, error) from None
+    read(text)
     fresh = path.with_suffix(".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(text, encoding="utf-8")
+        fresh.write_bytes(raw)
         fresh.replace(path)
     except OSError as error:
         raise _unread(path, error) from None

@@ -80,6 +80,8 @@ def test_own_words_are_understood_at_once_and_gone_again(own):
         ('[[finding]]\nname = "nodule"\nword = ["x"]\n', "'word'"),
         ('[[finding]]\nname = "nodule"\nwords = "x"\n', "a list of texts"),
         ('[[finding]]\nname = "nodule"\norgans = ["left lung"]\n', "'left lung'"),
+        ('[[finding]]\nname = "nodule"\npresent = []\n', "'present' is empty"),
+        ('[[finding]]\nname = "nodule"\ntitle = " "\n', "'title' is empty"),
         ('[[finding]]\nname = "nodule"\nconcept = "heart"\n', "'heart'"),
         ('[[finding]]\nname = "nodule"\nsnomed = "427359006"\n', "'427359006'"),
         ('[[finding]]\nname = "nodule"\nnarrower = ["nothing"]\n', "'nothing'"),

@@ -29,6 +29,7 @@ MOST_TEXT, MOST_FINDINGS = 1_000_000, 2000
 _LISTS = ("organs", "words", "also", "present", "absent", "narrower", "parts")
 _TEXTS = ("name", "title", "concept", "snomed", "radlex")
 _ADDED = ("words", "also")
+_NEEDED = ("title", "organs", "words", "present", "absent")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 #: Verhoeff's permutation, for the check digit of SNOMED CT ids.
 _TURN = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)
@@ -82,6 +83,8 @@ def _finding(row: Any, where: str) -> Finding:
     lines: dict[str, Any] = {
         key: tuple(value) if key in _LISTS else value for key, value in row.items()
     }
+    if "organs" in lines:
+        lines["organs"] = tuple(organ for name in lines["organs"] for organ in _by_side(name))
     if known is None:
         missing = [key for key in ("organs", "words") if not lines.get(key)]
         if missing:
@@ -91,6 +94,12 @@ def _finding(row: Any, where: str) -> Finding:
     for key in _ADDED:
         lines[key] = tuple(dict.fromkeys((*getattr(known, key), *lines.get(key, ()))))
     return replace(known, **lines, own=True)
+
+
+def _by_side(organ: str) -> tuple[str, ...]:
+    """Return an organ, or both of a pair: findings tables have a row for each."""
+    pair = places()[organ].sided
+    return (f"{pair}_left", f"{pair}_right") if pair else (organ,)
 
 
 def _check_line(name: str, key: str, value: Any) -> None:
@@ -104,6 +113,8 @@ def _check_line(name: str, key: str, value: Any) -> None:
         raise _refused(f"'{name}': nothing reads '{key}'.")
     if not good:
         raise _refused(f"'{name}': '{key}' is not {kind}.")
+    if key in _NEEDED and not (value.strip() if key == "title" else value):
+        raise _refused(f"'{name}': '{key}' is empty.")
     organs = places()
     strange = [v for v in value if v not in organs] if key == "organs" else []
     taught = {row.name for row in concepts() if row.kind != "anatomy"}
