@@ -91,7 +91,8 @@ def answer(
         As in :func:`napari_ctvlp.core.raw.ground`.
     """
     card = encoder.card
-    words = worded(encoder, asked(phrase), several=several)
+    query = asked(phrase, taught="concepts" in card.settings)
+    words = worded(encoder, query, several=several)
     vector = words.mean
     heat = raw.ground(
         encoding, vector, phrase, anatomy, settings=card.settings, kind=kind,
@@ -128,13 +129,15 @@ def taken_for(phrase: Phrase) -> str:
     return next(same, phrase.finding) if finding.concept else phrase.finding
 
 
-def asked(phrase: Phrase) -> str:
+def asked(phrase: Phrase, *, taught: bool) -> str:
     """Return what a model is asked for a phrase.
 
     A word that only the user's vocabulary knows is said in the words of the finding it stands
-    for, since no model was taught it.
+    for, since no model was taught it; a new finding only where a model was ``taught`` concepts:
+    others read its own words.
     """
-    finding, base = findings().get(phrase.finding), shipped().get(taken_for(phrase))
+    finding = findings().get(phrase.finding)
+    base = shipped().get(taken_for(phrase) if taught else phrase.finding)
     if finding is None or base is None or not finding.own:
         return phrase.query
     text = phrase.query.lower()

@@ -22,7 +22,7 @@ from napari_ctvlp.models.protocol import ModelCard
 OWN = """
 [[finding]]
 name = "septic_emboli"
-organs = ["lung_left", "lung_right"]
+organs = ["lungs"]
 words = ["septic emboli"]
 concept = "cavity"
 [[finding]]
@@ -77,9 +77,11 @@ def test_a_finding_taught_for_a_region_is_taught_there():
 
 def test_a_new_word_is_asked_in_words_a_model_was_taught(own):
     phrase = parse("septic emboli in the left lung")
-    assert (taken_for(phrase), asked(phrase)) == ("cavity", "cavity")
-    assert asked(parse("nummular focus")) == "nodule"
-    assert asked(parse("spiculated nodule")) == "spiculated nodule"
+    assert (taken_for(phrase), asked(phrase, taught=True)) == ("cavity", "cavity")
+    assert asked(phrase, taught=False) == phrase.query, "who reads any text is asked for it"
+    for taught in (True, False):
+        assert asked(parse("nummular focus"), taught=taught) == "nodule"
+        assert asked(parse("spiculated nodule"), taught=taught) == "spiculated nodule"
     assert taken_for(parse("broken heart")) == "broken_heart"
 
 
