@@ -312,11 +312,13 @@ def _neutral_maps(
 
     Kept with the grid.
     """
-    key = (settings.sigma_mm, settings.mirror, *(id(vector) for vector in neutral))
+    numbers = (settings.sigma_mm, settings.mirror, settings.mirror_sigma_mm)
+    key = (*numbers, *(id(vector) for vector in neutral))
     kept = vars(grid).get("_neutral")
-    if kept is None or kept[0] != key:
+    if kept is None or kept[0] != key or (settings.mirror > 0 and kept[4] is not anatomy):
         maps = [_map(grid, vector, anatomy, settings)[grid.valid] for vector in neutral]
-        kept = (key, np.stack([one.astype(np.float16) for one in maps]), {}, tuple(neutral))
+        stacked = np.stack([one.astype(np.float16) for one in maps])
+        kept = (key, stacked, {}, tuple(neutral), anatomy)
         object.__setattr__(grid, "_neutral", kept)
     return kept[1], kept[2]
 

@@ -1,6 +1,7 @@
 """The arithmetic of a heatmap on tokens made by hand."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -212,6 +213,7 @@ def test_what_phrases_share_on_a_grid_gives_each_the_same_bits(anatomy):
         for _ in range(5)
     )
     within = rng.random(SHAPE) > 0.5
+    shifted = replace(anatomy, labels=np.roll(anatomy.labels, 3, 2))
     asked = [
         ("mass in the left lung", one, None), ("mass in the right lung", one, within),
         ("mass in the left lung", other, None), ("mass in the left lung", one, within),
@@ -219,13 +221,13 @@ def test_what_phrases_share_on_a_grid_gives_each_the_same_bits(anatomy):
     ]  # fmt: skip
     for mirror in (0.0, 0.5):
         settings = {**SETTINGS, "heatmap": {"mirror": mirror}}
-        for text, vector, where in asked:
+        for (text, vector, where), body in product(asked, (anatomy, shifted)):
             shared, alone = (
                 grounding.heatmap(
                     tokens, vector, parse(text), organs, model="mini", settings=settings,
                     background=tuple(neutral), within=where,
                 )
-                for tokens, organs in ((grid, anatomy), (replace(grid), replace(anatomy)))
+                for tokens, organs in ((grid, body), (replace(grid), replace(body)))
             )  # fmt: skip
             np.testing.assert_array_equal(shared.values, alone.values)
             np.testing.assert_array_equal(shared.allowed, alone.allowed)
