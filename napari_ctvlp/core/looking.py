@@ -21,9 +21,9 @@ class Attention:
     Attributes
     ----------
     heads : ndarray, shape (layers, heads, i, p, l), float32
-        From a place each map sums to 1.
+        From a place each map sums to 1, less what it gives to tokens that have no place.
     rollout : ndarray, shape (i, p, l), float32
-        Over all layers, sums to 1 from a place.
+        The same over all layers.
     affine : ndarray, shape (4, 4)
         Cell to RAS mm, IPL.
     cell : tuple of int

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +16,7 @@ from napari_ctvlp.core.phantom import phantom
 from napari_ctvlp.engine import verbs
 from napari_ctvlp.engine.evidence.asking import place_attention
 from napari_ctvlp.engine.evidence.attention import attend
+from napari_ctvlp.engine.evidence.probe import Probe
 from napari_ctvlp.errors import InputRefused, ModelRefused
 from napari_ctvlp.models import store
 from napari_ctvlp.models.encoders import ct_clip, ct_clip_net, visd_boost, visd_boost_net
@@ -57,6 +62,23 @@ def test_a_place_looks_mostly_at_itself_where_weights_are_random(
         place_attention(scan, (900.0, 0.0, 0.0), anatomy=anatomy, model=model)
 
 
+def test_windows_side_by_side_leave_no_place_between_them(chest, hosted):
+    hosted("colipri")
+    scan, anatomy = chest
+    encoder = Probe.of("nodule", "colipri", "cpu").encoder
+    encoder.card = replace(encoder.card, settings={**encoder.card.settings, "field": "whole"})
+    low = transform(scan.affine, (np.array(scan.shape) - 1) / 2) - (0, 0, 80)
+    frame = encoder.attention_frame(scan, anatomy, tuple(low.tolist()))
+    face = transform(frame.affine, np.array(frame.shape) - (1, 1, 0.5))[2]
+    starts = set()
+    for beside in (-0.4, 0.4):
+        point = (float(low[0]), float(low[1]), float(face + beside))
+        frame = encoder.attention_frame(scan, anatomy, point)
+        assert frame.holds(point)
+        starts.add(tuple(frame.affine[:3, 3].tolist()))
+    assert len(starts) == 2
+
+
 TEXT = {"text_width": 16, "text_layers": 1, "text_heads": 2, "text_inner": 16, "vocabulary": 30}
 
 
@@ -77,6 +99,10 @@ def test_slabs_and_organ_cells_lie_where_the_place_is(model, chest):
         assert (np.abs(transform(found.affine, found.cell) - point) <= halves + 0.01).all()
         assert to or (found.heads.sum((2, 3, 4)) > 0.9).all()
         assert found.heads.shape[0] == {"ct_clip": 4, "visd_boost": 2}[model]
+    known = weakref.ref(encoder)
+    del encoder
+    gc.collect()
+    assert known() is None, "what is kept for the next place does not hold the network"
 
 
 def small(model):

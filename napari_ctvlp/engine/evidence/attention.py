@@ -11,7 +11,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -275,5 +275,10 @@ def _recorded(
     recorder = Recorder(frame.layouts)
     with recording(recorder):
         frame.run()
+    frame = replace(frame, run=_over)
     _LAST.update(key=key, encoder=weakref.ref(encoder), frame=frame, recorder=recorder)
     return frame, recorder
+
+
+def _over() -> None:
+    """Stand for a pass that was run, which would keep the network in memory."""

@@ -131,7 +131,7 @@ class Colipri:
         field, edge = prepared(scan, order, self.edge, whole=whole), self.edge
         voxel = voxel_of(field.affine, point)
         starts = [
-            [start for start in window_starts(size, edge) if start <= max(at, 0)][-1]
+            [start for start in window_starts(size, edge) if start <= max(at + 0.5, 0)][-1]
             for size, at in zip(field.image.shape, voxel, strict=True)
         ]
         part = field.image[tuple(slice(start, start + edge) for start in starts)]
