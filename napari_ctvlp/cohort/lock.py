@@ -42,7 +42,7 @@ def claimed(folder: Path, scan: str) -> Iterator[None]:
     """Hold one scan of a store, and wait while another process holds it.
 
     A run that was killed may leave a worker behind which is still at a scan. On a file system
-    without locks nobody waits.
+    without locks nobody waits; on Windows nobody waits longer than ten seconds.
     """
     with _ONE, (folder / "scans.lock").open("a+b") as file:
         with contextlib.suppress(OSError):
