@@ -102,5 +102,7 @@ def heat_colormap(
     if state != "asserted":
         alpha = alpha * (_PALE if pale else 0.0)
     rgba = np.concatenate([colours[:, :3], alpha[:, None]], axis=1)
-    own = "" if colour is None else f" {colour}"
-    return Colormap(rgba, name=f"ctvlp {name} {state}{own}{' pale' if pale else ''}")
+    # napari lists every name it ever met in the layer controls, which get as wide as the longest.
+    own = name if colour is None else "#" + bytes(round(255 * part) for part in colour).hex()
+    told = {"asserted": "", "unsupported": " none", "not asserted": " not"}[state]
+    return Colormap(rgba, name=f"ctvlp {own}{told}{' pale' if pale else ''}")

@@ -137,3 +137,17 @@ def test_strangers_are_placed_right_or_refused_with_words(chest):
         axis_labels=("I", "P", "L"),
     )
     assert scan_of(twin).affine == pytest.approx(chest.affine)
+
+
+def test_names_of_colour_maps_are_short_and_tell_them_apart():
+    """The layer controls grow as wide as the longest name that napari ever met."""
+    states = ("asserted", "unsupported", "not asserted")
+    names = [
+        heat_colormap(HEAT_MAPS[0], state, colour, pale=pale).name
+        for state in states
+        for colour in (None, (0.9, 0.6, 0.0), (0.3, 0.7, 1 / 3))
+        for pale in (False, True)
+        if not (state == "asserted" and pale)
+    ]
+    assert len(set(names)) == len(names)
+    assert max(map(len, names)) <= 24
