@@ -61,6 +61,7 @@ class ChecksDock(QWidget):
         super().__init__()
         self.room, self.asker = room, Asker(room)
         self.readings: tuple[Reading, ...] = ()
+        self._asked: dict[str, str] = {}
         self.phrase, self.state = QLineEdit(), QLabel()
         self.named, self.other = QComboBox(), QComboBox()
         self.tabs, self.bar, self.cancel = QTabWidget(), JobBar(), QPushButton("Cancel")
@@ -129,6 +130,7 @@ class ChecksDock(QWidget):
                 "check_voxels": self._voxels, "check_organs": self._organs,
             }  # fmt: skip
             self.state.setText(f"Checking: {phrase}")
+            self._asked[verb] = f"\u201c{phrase}\u201d, {self.room.session.run.model}: "
             given = organs if verb == "check_organs" else {}
             self.asker.ask(verb, shows[verb], phrase=phrase, **given)
 
@@ -158,7 +160,7 @@ class ChecksDock(QWidget):
         )
         ranks = ", ".join(f"{rank:+.2f}" for rank in found.correlations)
         low = max(found.correlations) < LOW
-        verdict = "The weights decide it." if low else "NOT below it: the map may mean little."
+        verdict = "It depends on the weights." if low else "NOT below it: the map may mean little."
         self._say(
             "check_weights", f"Rank correlation with shuffled weights: {ranks} (below {LOW} "
             f"wanted). {verdict} Each picture has its own scale, from its median.",
@@ -187,7 +189,8 @@ class ChecksDock(QWidget):
         )  # fmt: skip
 
     def _say(self, verb: str, words: str) -> None:
-        self.answers[verb].setText(words)
+        """Say what came out, and of which phrase and model: others may be asked since."""
+        self.answers[verb].setText(self._asked.get(verb, "") + words)
         self.state.setText("")
 
     def _study(self, study: Study | None) -> None:

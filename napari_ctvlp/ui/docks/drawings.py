@@ -111,7 +111,7 @@ def draw_curves(figure: Any, ink: str, found: Curves) -> None:
         ("deletion", found.deletion, found.blob_deletion),
         ("insertion", found.insertion, found.blob_insertion),
     )
-    axes = None
+    axes: Any = None
     for place, (name, own, blob) in enumerate(pairs, 1):
         axes = plain_axes(figure.add_subplot(1, 2, place, sharey=axes), ink)
         axes.plot(found.steps, own, "o-", color=_DOT, markersize=3, label="map")
@@ -120,8 +120,11 @@ def draw_curves(figure: Any, ink: str, found: Curves) -> None:
         axes.set_xlabel("% of the voxels", color=ink, fontsize=SMALL)
         if place == 1:
             axes.set_ylabel("score", color=ink, fontsize=SMALL)
-        else:
-            axes.legend(fontsize=SMALL, labelcolor=ink, frameon=False, loc="lower right")
+    lines, names = axes.get_legend_handles_labels()
+    figure.legend(
+        lines, names, loc="outside upper center", ncols=2, fontsize=SMALL, labelcolor=ink,
+        frameon=False,
+    )  # fmt: skip
 
 
 def draw_erasure(figure: Any, ink: str, found: Erasure) -> None:

@@ -1,0 +1,69 @@
+"""Docks beside one another: what one of them does must be true in the others too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_ctvlp.core.checks import Erasure
+from napari_ctvlp.core.encoding import EncodingSummary
+from napari_ctvlp.core.geometry import coarse_affine
+from napari_ctvlp.core.heatmap import Heatmap
+from napari_ctvlp.core.phrase import Phrase
+from napari_ctvlp.errors import OutOfResources
+from napari_ctvlp.ui.arrange import DOCKS, TITLES, make_dock
+from napari_ctvlp.ui.room import room_of
+
+#: Docks that the reading room does not open by itself.
+MORE = (*DOCKS.keys() - set(TITLES),)
+
+
+@pytest.fixture
+def room(bridge, chest):
+    """Return the room of a viewer without a window."""
+    viewer = ViewerModel()
+    made = room_of(viewer)
+    made.add_scan(chest)
+    yield made
+    made.session.open(None)
+
+
+@pytest.fixture
+def docked(room, qtbot):
+    def added(title):
+        made = make_dock(title, room.viewer)
+        qtbot.addWidget(made)
+        return made
+
+    return added
+
+
+def heat(scan, text, model="mini", factor=2, **more):
+    shape = tuple(n // factor for n in scan.shape)
+    values = np.zeros(shape, np.float32)
+    values[:6, :6, :6] = 0.9
+    affine = coarse_affine(scan.affine, factor)
+    return Heatmap(
+        values, affine, np.ones(shape, bool), Phrase(text, text), model, verdict="present", **more
+    )
+
+
+def encoded(*organs):
+    return EncodingSummary("mini", "", "", "", (4, 4, 4), np.eye(4), 64, organs, organs)
+
+
+def failure():
+    return OutOfResources("memory", "memory.", "It ran out.", "Close a scan.")
+
+
+def test_a_check_says_of_which_phrase_and_model_it_was(room, docked, chest):
+    dock, study = docked("Checks"), room.session.study
+    study.put("encoding", encoded())
+    dock.phrase.setText("nodule")
+    dock.check("check_organs")
+    dock._organs(Erasure("heart", "liver", 0.9, 0.2, 0.9))
+    dock.asker.cancel()
+    study.put("heatmap", heat(chest, "effusion"))
+    assert dock.phrase.text() == "effusion"
+    assert dock.answers["check_organs"].text().startswith("\u201cnodule\u201d, mini: Passed")
