@@ -14,6 +14,7 @@ from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.errors import OutOfResources
 from napari_ctvlp.ui.arrange import DOCKS, TITLES, make_dock
 from napari_ctvlp.ui.room import room_of
+from napari_ctvlp.ui.session import Job
 
 #: Docks that the reading room does not open by itself.
 MORE = (*DOCKS.keys() - set(TITLES),)
@@ -67,3 +68,14 @@ def test_a_check_says_of_which_phrase_and_model_it_was(room, docked, chest):
     study.put("heatmap", heat(chest, "effusion"))
     assert dock.phrase.text() == "effusion"
     assert dock.answers["check_organs"].text().startswith("\u201cnodule\u201d, mini: Passed")
+
+
+def test_a_job_that_has_ended_is_no_longer_told(room, docked):
+    dock = docked("Reading room")
+    for kind in ("segment", "verdicts", "draft"):
+        room.session.jobs[kind] = Job(1, kind, room.session.study, print)
+        dock._jobs()
+        assert not dock.state.text().startswith(kind), "words, not the name of a verb"
+        room.session.jobs.clear()
+        dock._jobs()
+        assert dock.state.text() == "Ready."

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.errors import CtvlpError
-from napari_ctvlp.ui.docks.bar import JobBar
+from napari_ctvlp.ui.docks.bar import JobBar, job_words
 from napari_ctvlp.ui.docks.chart import ShareChart
 from napari_ctvlp.ui.docks.chips import Chips
 from napari_ctvlp.ui.docks.scale import ScaleBar
@@ -38,6 +38,17 @@ from napari_ctvlp.ui.words import peak_words, verdict_words
 
 #: A job that is over before this shows no progress bar, ms.
 PATIENCE_MS = 300
+#: What can be drawn or left out, by its name in :class:`Look`: its words, what it means.
+_TICKS = {
+    "jump": ("move to the peak of a new answer", "Whether a new answer moves the crosshair"),
+    "lines": ("lines at 0.25, 0.50, 0.75",
+              "A map without support has them always, dashed and without colours"),
+    "hatch": ("hatch what was not searched",
+              "Where the model did not look, or the phrase says not to"),
+    "cells": ("the model's own grid",
+              "Borders of the cells that were computed; the picture runs between them"),
+    "pale": ("fill maps without support faintly", "The raw map beside its lines; it is no finding"),
+}  # fmt: skip
 #: Phrases listed under "Asked".
 _LISTED = 15
 
@@ -225,7 +236,7 @@ class PhrasesDock(QWidget):
             self._patience.stop()
             self._show_bar(False)
             return
-        self.bar.show_share(jobs[-1].share, jobs[-1].kind)
+        self.bar.show_share(jobs[-1].share, job_words(jobs[-1].kind))
         if self.bar.isHidden() and not self._patience.isActive():
             self._patience.start()
 
@@ -260,25 +271,9 @@ def _look_form(look: Look) -> Any:
                 name="colours", value=look.colormap, choices=HEAT_MAPS,
                 tooltip="Colour map of findings that are present",
             ),
-            CheckBox(
-                name="jump", value=look.jump, text="move to the peak of a new answer",
-                tooltip="Whether a new answer moves the crosshair",
-            ),
-            CheckBox(
-                name="lines", value=look.lines, text="lines at 0.25, 0.50, 0.75",
-                tooltip="A map without support has them always, dashed and without colours",
-            ),
-            CheckBox(
-                name="hatch", value=look.hatch, text="hatch what was not searched",
-                tooltip="Where the model did not look, or the phrase says not to",
-            ),
-            CheckBox(
-                name="cells", value=look.cells, text="the model's own grid",
-                tooltip="Borders of the cells that were computed; the picture runs between them",
-            ),
-            CheckBox(
-                name="pale", value=look.pale, text="fill maps without support faintly",
-                tooltip="The raw map beside its lines; it is no finding",
+            *(
+                CheckBox(name=name, value=getattr(look, name), text=text, tooltip=tip)
+                for name, (text, tip) in _TICKS.items()
             ),
         ]
     )

@@ -20,7 +20,7 @@ from napari_ctvlp.engine.fallback import estimate
 from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.io.survey import Survey
 from napari_ctvlp.models import store
-from napari_ctvlp.ui.docks.bar import JobBar
+from napari_ctvlp.ui.docks.bar import JobBar, job_words
 from napari_ctvlp.ui.panel import column, wrap
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Run, Study
@@ -29,16 +29,6 @@ from napari_ctvlp.ui.studies import studies_of
 #: Reports of progress within this time are shown together, ms.
 SOON_MS = 100
 RESEARCH_USE = "For research only: not a medical device, not for diagnosis."
-_VERBS = {
-    "segment": "Finding organs",
-    "encode": "Encoding the scan",
-    "ground": "Looking for the phrase",
-    "score": "Scoring findings",
-    "surfaces": "Drawing organ surfaces",
-    "remeasure": "Measuring edited masks",
-}
-
-
 #: What a phrase's map may be, and its kind; a model that lacks it says so.
 MAPS = {"as its card says": "", "parts of the score": "split", "each cell by itself": "cosine"}
 
@@ -78,7 +68,7 @@ class RunDock(QWidget):
         self.cost = QLabel()
         wrap(self.cost)
         self.bar = JobBar()
-        self.state = QLabel("Ready.")
+        self.state, self._told = QLabel("Ready."), ""
         wrap(self.state)
         self.run_button = QPushButton("Run")
         self.cancel_button = QPushButton("Cancel")
@@ -220,12 +210,13 @@ class RunDock(QWidget):
         self.cancel_button.setEnabled(bool(jobs))
         if not jobs:
             self.bar.show_share(0.0)
-            if self.state.text().startswith(tuple(_VERBS.values())):
+            if self.state.text() == self._told:
                 self.state.setText("Ready.")
             return
         job = jobs[-1]
         self.bar.show_share(job.share)
-        self.state.setText(f"{_VERBS.get(job.kind, job.kind)}: {job.stage}")
+        self._told = f"{job_words(job.kind)}: {job.stage}"
+        self.state.setText(self._told)
 
     def _failed(self, error: CtvlpError) -> None:
         self.state.setText(f"{error.found} Expected: {error.expected} {error.advice}")
