@@ -40,7 +40,8 @@ class Outline:
     def undo(self) -> None:
         """Fill the organs again that were shown before."""
         if self._before is not None:
-            self.room.session.show_organs(self._before[0])
+            shown, self.names = self._before[0], frozenset()
+            self.room.session.show_organs(shown)
 
     def _chosen(self, names: frozenset[str]) -> None:
         """Fill organs again as soon as somebody chooses others."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers import Labels
 
+from napari_ctvlp.core.anatomy import anatomy_from_labels
 from napari_ctvlp.core.checks import Erasure
 from napari_ctvlp.core.encoding import EncodingSummary
 from napari_ctvlp.core.geometry import coarse_affine
@@ -13,6 +15,7 @@ from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.errors import OutOfResources
 from napari_ctvlp.ui.arrange import DOCKS, TITLES, make_dock
+from napari_ctvlp.ui.outline import Outline
 from napari_ctvlp.ui.room import room_of
 from napari_ctvlp.ui.session import Job
 
@@ -79,3 +82,16 @@ def test_a_job_that_has_ended_is_no_longer_told(room, docked):
         room.session.jobs.clear()
         dock._jobs()
         assert dock.state.text() == "Ready."
+
+
+def test_organs_are_filled_again_where_the_same_ones_were_shown(room, chest):
+    labels = np.ones(chest.shape, np.uint8)
+    room.session.study.put(
+        "anatomy", anatomy_from_labels(labels, chest, [(1, "heart")], source="drawn")
+    )
+    layer = next(one for one in room.viewer.layers if isinstance(one, Labels))
+    outline = Outline(room)
+    outline.draw(frozenset({"heart"}))
+    assert layer.contour == 1
+    outline.undo()
+    assert layer.contour == 0
