@@ -9,11 +9,13 @@ from napari.utils.colormaps import Colormap
 from qtpy.QtCore import QRect, Qt
 from qtpy.QtGui import QColor, QFont, QImage, QPainter
 
+from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.ui.drawn import heat_state
 from napari_ctvlp.ui.layers import noun_of
 from napari_ctvlp.ui.palette import organ_colour, organ_title
 from napari_ctvlp.ui.room import Room
+from napari_ctvlp.ui.session import Look
 
 _LINE, _WIDE, _BAR = 20, 330, 14
 #: Organs named at most; the rest is counted.
@@ -66,7 +68,7 @@ class _Legend:
             self.text(f"{heatmap.verdict}, peak {heatmap.peak:.2f}, model {heatmap.model}")
             shown = next((one for one in room.viewer.layers if noun_of(one) is heatmap), None)
             if shown is not None and shown.visible:
-                self.bar(shown.colormap, room.session.look.threshold, heat_state(heatmap))
+                self.bar(shown.colormap, room.session.look, heatmap)
         names = sorted(room.session.shown_organs)
         for name in names[:_MOST_ORGANS]:
             self.organ(name)
@@ -82,17 +84,19 @@ class _Legend:
         self.painter.drawText(room, int(flags), words)
         self.top += max(_LINE, used.height() + 4)
 
-    def bar(self, colours: Colormap, threshold: float, state: str) -> None:
-        """Draw the colour bar of the heatmap from its threshold to 1; outlines have none."""
+    def bar(self, colours: Colormap, look: Look, heatmap: Heatmap) -> None:
+        """Draw the colour bar of the heatmap from its threshold on; outlines have none."""
+        state, full = heat_state(heatmap), heatmap.full_scale
         if state != "asserted":
-            self.text(f"{state}: outlined at 0.25, 0.50 and 0.75, not filled")
+            filled = "filled faintly" if look.pale else "not filled"
+            self.text(f"{state}: outlined at 0.25, 0.50 and 0.75, {filled}")
             return
         width = _WIDE - 80
         for x in range(width):
             r, g, b, _ = colours.map(np.array([x / width]))[0]
             self.painter.fillRect(self.left + x, self.top, 1, _BAR, QColor.fromRgbF(r, g, b))
         self.top += _BAR + 4
-        self.text(f"{threshold:.2f} (hidden below) to 1.00, {state}")
+        self.text(f"{look.threshold * full:.2f} (hidden below) to {full:.2f}, {state}")
 
     def organ(self, name: str) -> None:
         """Write an organ with its colour."""

@@ -89,9 +89,12 @@ class ScaleBar(QWidget):
 def scale_words(heat: Heatmap, look: Look) -> str:
     """Return how a map is drawn, in words."""
     if heat_state(heat) != "asserted":
-        return "Not filled: dashed lines at 0.25, 0.50 and 0.75 of the scale."
-    own = "" if heat.kind == "probability" else " (this map's own peak: it holds no probabilities)"
-    return f"Colours from {look.threshold:.2f} to {heat.full_scale:.2f}{own}, for every phrase."
+        filled = "Filled faintly as you chose, it is no finding" if look.pale else "Not filled"
+        return f"{filled}: dashed lines at 0.25, 0.50 and 0.75 of the scale."
+    colours = f"Colours from {look.threshold * heat.full_scale:.2f} to {heat.full_scale:.2f}"
+    if heat.kind == "probability":
+        return f"{colours}, for every phrase."
+    return f"{colours}, this map's own peak: it holds no probabilities."
 
 
 def _ink(state: str) -> tuple[float, float, float]:
