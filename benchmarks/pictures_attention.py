@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pictures_evidence import HEIGHT, WIDTH, write
 from PIL import Image
 
 from napari_ctvlp.core.anatomy import AnatomyMap, anatomy_from_labels
@@ -27,7 +28,6 @@ from napari_ctvlp.core.resources import sample_folder
 from napari_ctvlp.core.scan import Scan
 
 ROOT = Path(__file__).resolve().parents[1]
-WIDTH, HEIGHT, COLOURS = 1280, 800, 128
 NODULE, HALF_MM = (-56.5, -86.3, -115.8), 60.0
 PHRASE = "spiculated nodule in the left lower lobe"
 
@@ -184,10 +184,7 @@ def shoot(window: Any, dock: Any, out: Path, name: str) -> None:
     window.docks["Views"].flush()
     settle(2.0)
     raw = window.viewer.screenshot(canvas_only=False, flash=False)
-    rare = Image.Quantize.MAXCOVERAGE
-    picture = Image.fromarray(raw[..., :3]).quantize(COLOURS, rare, dither=Image.Dither.NONE)
-    picture.save(out / f"{name}-{WIDTH}x{HEIGHT}.png", optimize=True)
-    print(name, flush=True)
+    write(Image.fromarray(raw[..., :3]), out / f"{name}-{WIDTH}x{HEIGHT}.png")
 
 
 if __name__ == "__main__":

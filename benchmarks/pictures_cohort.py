@@ -19,7 +19,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests" / "cohort")]
 
-from pictures import COLOURS  # noqa: E402
+from pictures_evidence import write  # noqa: E402
 from studies import write_archive  # noqa: E402
 
 PHRASE, SIZE = "nodule in the left lung", (1280, 800)
@@ -105,11 +105,7 @@ def shoot(window: Any, out: Path, state: str) -> None:
     window.docks["Views"].flush()
     settle(1.5)
     raw = window.viewer.screenshot(canvas_only=False, flash=False)
-    path = out / f"{state}-{SIZE[0]}x{SIZE[1]}.png"
-    Image.fromarray(raw[..., :3]).quantize(COLOURS, dither=Image.Dither.NONE).save(
-        path, optimize=True
-    )
-    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
+    write(Image.fromarray(raw[..., :3]), out / f"{state}-{SIZE[0]}x{SIZE[1]}.png")
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pictures_evidence import write
 from PIL import Image
 
 from napari_ctvlp.core.resources import sample_folder
 
-SIZE, COLOURS = (1280, 800), 128
+SIZE = (1280, 800)
 ROOT = Path(__file__).resolve().parents[1]
 OWN = """[[finding]]
 name = "septic_emboli"
@@ -131,10 +132,7 @@ def shoot(window: Any, out: Path, state: str, seconds: float = 1.5) -> None:
     screen = window.viewer.window._qt_window.screen().grabWindow(0, 0, 0, *SIZE)
     path = out / f"{state}.png"
     screen.save(str(path))
-    picture = Image.open(path).convert("RGB")
-    rare = Image.Quantize.MAXCOVERAGE  # the colours of the matrix must stay apart
-    picture.quantize(COLOURS, rare, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(f"{path.name}: {picture.size}, {path.stat().st_size / 1000:.0f} kB", flush=True)
+    write(Image.open(path).convert("RGB"), path)
 
 
 if __name__ == "__main__":
