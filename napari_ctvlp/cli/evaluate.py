@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_ctvlp.cli.options import Device, Model
-from napari_ctvlp.cli.output import Outputs, say, terminal_progress
+from napari_ctvlp.cli.output import Outputs, early, say, terminal_progress
 from napari_ctvlp.errors import InputRefused
 
 if TYPE_CHECKING:
@@ -33,13 +33,18 @@ def evaluate(
     ] = None,
     *,
     png: Annotated[
-        Path | None, typer.Option(help="Risk by coverage, or reliability, as .png.")
+        Path | None,
+        typer.Option(callback=early(".png"), help="Risk by coverage, or reliability, as .png."),
     ] = None,
     calibrate: Annotated[
         bool, typer.Option(help="Answer by thresholds of your own folder from now on.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="All numbers as .json.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="The tables as .md.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=early(".json"), help="All numbers as .json.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(callback=early(".md"), help="The tables as .md.")
+    ] = None,
     previous: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Older weights and their card, beside.")
     ] = None,

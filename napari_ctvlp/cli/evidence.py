@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from napari_ctvlp.cli.options import Ct, Device, Model
-from napari_ctvlp.cli.output import NIFTI, STDOUT, Outputs, as_json, say, terminal_progress
+from napari_ctvlp.cli.output import (
+    NIFTI,
+    STDOUT,
+    Outputs,
+    as_json,
+    early,
+    say,
+    terminal_progress,
+)
 from napari_ctvlp.errors import InputRefused
 
 if TYPE_CHECKING:
@@ -22,8 +30,14 @@ evidence = typer.Typer(no_args_is_help=True, help="Ask where an answer comes fro
 
 Words = Annotated[str, typer.Argument(metavar="PHRASE", help="What is looked for.")]
 At = Annotated[tuple[float, float, float], typer.Option("--at", help="R A S in mm.")]
-Out = Annotated[Path | None, typer.Option(help="Map as .nii or .nii.gz, with its affine.")]
-Json = Annotated[Path | None, typer.Option("--json", help="Numbers as .json; - prints them.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(callback=early(*NIFTI), help="Map as .nii or .nii.gz, with its affine."),
+]
+Json = Annotated[
+    Path | None,
+    typer.Option("--json", callback=early(".json"), help="Numbers as .json; - prints them."),
+]
 
 
 @evidence.command()

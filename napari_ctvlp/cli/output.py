@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -96,6 +96,17 @@ class Outputs:
                 f"{path} is one.",
                 "Choose another name.",
             )
+
+
+def early(*suffixes: str) -> Callable[[Path | None], Path | None]:
+    """Return an option's callback that refuses an output's name before anything is computed."""
+
+    def checked(path: Path | None) -> Path | None:
+        if path is not None and path != STDOUT:
+            Outputs().add(path, suffixes)
+        return path
+
+    return checked
 
 
 def as_json(content: dict[str, Any]) -> str:

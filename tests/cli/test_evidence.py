@@ -37,12 +37,16 @@ def test_models_without_attention_say_so(ctvlp, ct):
 def test_a_check_is_refused_before_anything_is_computed(ctvlp, ct):
     for words, told in (
         (("--steps", "0,half"), "0,half"), (("--steps", "50,10"), "50,10"),
-        (("--organ", "heart"), "Only one was named"), (("--other", "heart"), "Only one was named"),
+        (("--json", "told.txt"), "told.txt"), (("--json", "no/told.json"), "no folder"),
+        (("--organ", "heart"), "Only one was named"),
     ):  # fmt: skip
         done = ctvlp("evidence", "check", ct, "nodule", *words)
         assert done.exit_code == 3
         assert told in done.stderr
         assert "shuffled" not in done.stderr
+    done = ctvlp("evaluate", "synthetic", "--markdown", "tables.txt")
+    assert done.exit_code == 3
+    assert "tables.txt" in done.stderr
 
 
 def test_absence_wants_cases(ctvlp):
