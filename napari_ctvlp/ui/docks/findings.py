@@ -271,7 +271,7 @@ class FindingsDock(QWidget):
             self.attention.addItem(organ_title(organ), organ)
 
     def _ground(self, index: Any) -> None:
-        self.explain(self.model.rows[self.proxy.mapToSource(index).row()])
+        self.explain(self.proxy.row(index))
 
     def _cell(self, index: Any) -> None:
         one = self.matrix.row_at(index)

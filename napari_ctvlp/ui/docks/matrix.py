@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ctvlp.core.findings import FindingRow, FindingsTable
-from napari_ctvlp.ui.docks.findings_table import GLYPHS, finding_title, told
+from napari_ctvlp.ui.docks.findings_table import GLYPHS, faded, finding_title, told
 from napari_ctvlp.ui.palette import organ_title
 
 #: What the colours can show, and the number at either end of the scale by unit.
@@ -29,8 +29,8 @@ QUANTITIES = {
 #: Sides of a cell and the widest title beside the rows, in pixels.
 CELL, BESIDE = 17, 110
 _LOW, _MIDDLE, _HIGH = (33, 102, 172), (247, 247, 247), (230, 97, 1)
-#: Blue from here on down is too dark for black letters.
-_DARK = -0.6
+#: Blue from here on down is too dark for black letters (on either side of it contrast is 4.5).
+_DARK = -0.87
 _NOTHING, _BACK = QColor(110, 110, 110), QColor(60, 60, 60)
 _ROOT = QModelIndex()
 
@@ -41,6 +41,11 @@ def colour_of(share: float) -> QColor:
     part = min(1.0, abs(share))
     r, g, b = (round(m + (e - m) * part) for m, e in zip(_MIDDLE, end, strict=True))
     return QColor(r, g, b)
+
+
+def ink_on(share: float) -> QColor:
+    """Return the colour of a letter on :func:`colour_of`."""
+    return QColor(255, 255, 255) if share < _DARK else QColor(0, 0, 0)
 
 
 class MatrixModel(QAbstractTableModel):
@@ -104,8 +109,6 @@ class MatrixModel(QAbstractTableModel):
             name = finding_title(self.findings[section])
             return name if role in _WORDS else None
         organ = self.organs[section]
-        if role == Qt.ItemDataRole.ForegroundRole and self.why_not(organ):
-            return QBrush(_NOTHING)
         if role == Qt.ItemDataRole.ToolTipRole:
             return self.why_not(organ) or organ_title(organ)
         shown = organ_title(organ) or "whole scan"
@@ -150,7 +153,7 @@ class _Cell(QStyledItemDelegate):
             painter.fillRect(inside, colour_of(share))
         letter = model.data(index, Qt.ItemDataRole.DisplayRole)
         if letter and not math.isnan(share):
-            painter.setPen(QColor(255, 255, 255) if share < _DARK else QColor(0, 0, 0))
+            painter.setPen(ink_on(share))
             painter.drawText(inside, int(Qt.AlignmentFlag.AlignCenter), letter)
         if index == self._view.currentIndex():
             painter.setPen(QColor(255, 220, 0))
@@ -173,12 +176,11 @@ class _Upright(QHeaderView):
 
     def paintSection(self, painter: Any, rect: Any, index: int) -> None:  # noqa: N802
         """Paint one title, turned by a quarter."""
-        model = self.model()
+        model: Any = self.model()
         text = model.headerData(index, self.orientation(), Qt.ItemDataRole.DisplayRole)
-        brush = model.headerData(index, self.orientation(), Qt.ItemDataRole.ForegroundRole)
         painter.save()
         ink = self.palette().color(self.foregroundRole())
-        painter.setPen(brush.color() if brush is not None else ink)
+        painter.setPen(faded(ink) if model.why_not(model.organs[index]) else ink)
         painter.translate(rect.left(), rect.bottom())
         painter.rotate(-90)
         flags = int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft)
