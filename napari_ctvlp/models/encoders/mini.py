@@ -217,10 +217,10 @@ class Mini:
         ``present`` is a finding's similarity to the organ, ``absent`` the same for organs
         without it, as the pool compares them. Rows the model cannot judge hold NaN and say why.
         """
-        rows = []
+        rows, masks = [], self.looked_at(encoding, anatomy)
         for number, organ in enumerate(self.pool.organs):
             why = why_not(organ, encoding, anatomy)
-            found = {} if why else self._compared(encoding, anatomy, number)
+            found = {} if why else self._compared(encoding.grids[0], masks[organ], number)
             for finding in self.findings:
                 yes, no = found.get(finding, (np.nan, np.nan))
                 if not np.isfinite(yes - no):
@@ -241,14 +241,14 @@ class Mini:
         return {organ: masks[organ] & grid.valid for organ in self.pool.organs}
 
     def _compared(
-        self, encoding: Encoding, anatomy: AnatomyMap, number: int
+        self, grid: TokenGrid, mask: NDArray[np.bool_], number: int
     ) -> dict[str, tuple[float, float]]:
-        """Return both poles of the findings that were taught in an organ."""
+        """Return both poles of the findings that were taught in an organ, over its mask."""
         import torch
 
-        grid, pool = encoding.grids[0], self.pool
+        pool = self.pool
         taught = pool.level[number].isfinite().nonzero().flatten()
-        own = rows_of(grid)[self.looked_at(encoding, anatomy)[pool.organs[number]][grid.valid]]
+        own = rows_of(grid)[mask[grid.valid]]
         with torch.inference_mode():
             tokens = torch.from_numpy(own).to(self.compute.device)
             present, absent = pool.compare(self.tower.logits(tokens, taught), number, taught)
