@@ -73,11 +73,9 @@ def interval(
         rates = [false_support(scores[chosen], there[chosen]) for scores in methods.values()]
         if np.isfinite(rates).all():
             rows.append([*rates, rates[0] - rates[-1]])
-    ends = np.percentile(rows, [2.5, 97.5], axis=0).T if rows else np.full((4, 2), np.nan)
-    return {
-        name: (float(low), float(high))
-        for name, (low, high) in zip((*methods, "difference"), ends, strict=False)
-    }
+    told = (*methods, "difference")
+    ends = np.percentile(rows or [[np.nan] * len(told)], [2.5, 97.5], axis=0).T
+    return {name: (float(low), float(high)) for name, (low, high) in zip(told, ends, strict=True)}
 
 
 def risk_coverage(scores: Scores, there: Truth, middle: float) -> Report:
