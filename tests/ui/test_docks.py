@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nibabel
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -9,7 +10,7 @@ from napari.layers import Labels
 
 from napari_ctvlp.core.anatomy import anatomy_from_labels
 from napari_ctvlp.core.checks import Erasure
-from napari_ctvlp.core.encoding import EncodingSummary
+from napari_ctvlp.core.encoding import AttentionMaps, EncodingSummary
 from napari_ctvlp.core.geometry import coarse_affine
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.phrase import Phrase
@@ -59,6 +60,25 @@ def encoded(*organs):
 
 def failure():
     return OutOfResources("memory", "memory.", "It ran out.", "Close a scan.")
+
+
+def test_a_second_organ_is_the_one_that_is_told_and_saved(room, docked, chest, tmp_path):
+    dock, study = docked("Attention"), room.session.study
+    grid, affine = np.zeros((4, 4, 4), np.float32), coarse_affine(chest.affine, 8)
+    maps = {"heart": grid + 0.25, "liver": grid + 0.75}
+    study.put("encoding", encoded("heart", "liver"))
+    study.put("attention", AttentionMaps(maps, dict.fromkeys(maps, affine), "mini", ""))
+    for organ in maps:
+        dock.organ.setCurrentIndex(dock.organ.findData(organ))
+        dock.organ.activated.emit(dock.organ.currentIndex())
+        assert f"the query of the {organ}" in dock.state.text()
+        dock.save_map(tmp_path / "map.nii.gz")
+        kept = nibabel.load(tmp_path / "map.nii.gz")
+        assert np.asarray(kept.dataobj).max() == maps[organ].max()
+    dock.organ.setCurrentIndex(0)
+    dock.organ.activated.emit(0)
+    dock.save_map(tmp_path / "nothing.nii.gz")
+    assert "no map to save" in dock.state.text()
 
 
 def test_a_check_says_of_which_phrase_and_model_it_was(room, docked, chest):

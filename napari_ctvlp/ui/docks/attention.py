@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ LEVELS = ("8mm", "4mm", "16mm")
 #: An answer that takes no longer shows no progress, ms.
 PATIENCE_MS = 300
 _NOTE = "Every head's map will be shown here, layers down and heads across."
+_QUERY = "Organ query: "
 _FIRST, _WAIT = "Open a CT first.", "Waits for the scan to be encoded."
 _UNITS = {"logit": "logits", "cosine": "cosines", "split": "parts of the score"}
 
@@ -109,6 +111,7 @@ class AttentionDock(QWidget):
         self.within.setToolTip("The model's organ whose window is looked at")
         self.layer.setToolTip("One layer, their mean, or rollout through all of them")
         self.head.setToolTip("One head or their mean")
+        self.phrase.setToolTip("The phrase that is looked into; Enter weighs its words")
         self.weigh.setToolTip("Leave out each word: how much does the similarity fall")
         self.relevance.setToolTip("Relevance by gradients, of convolutional models; no attention")
         self.level.setToolTip("Which cells of the network")
@@ -165,7 +168,8 @@ class AttentionDock(QWidget):
         phrase = self._ready_phrase()
         if phrase:
             level = LEVELS[self.level.currentIndex()]
-            self.asking.ask("phrase_relevance", self._relevant, phrase=phrase, level=level)
+            done = partial(self._relevant, phrase)
+            self.asking.ask("phrase_relevance", done, phrase=phrase, level=level)
 
     def save_map(self, path: Path) -> None:
         """Write the map on the CT, or all heads behind it, with its affine."""
@@ -177,8 +181,12 @@ class AttentionDock(QWidget):
         values = self.shown.values
         if self.found is not None and self.shown.name.startswith("Attention"):
             values = np.moveaxis(self.found.heads.reshape(-1, *values.shape), 0, -1)
-        save_ipl(path, values, self.shown.affine)
-        self.state.setText(f"Saved as {path.name}.")
+        try:
+            save_ipl(path, values, self.shown.affine)
+        except OSError as error:
+            self.state.setText(f"Not saved: {error.strerror}. Choose another place.")
+        else:
+            self.state.setText(f"Saved as {path.name}.")
 
     def _ready(self) -> Study | None:
         """Return the study once it is encoded; else say what is missing."""
@@ -271,19 +279,24 @@ class AttentionDock(QWidget):
             "Orange: without the word the similarity falls. Blue: it rises. Stronger is more."
         )
 
-    def _relevant(self, found: Relevance) -> None:
-        name = f"Relevance (Grad-CAM, {found.level}): {self.phrase.text()}"
+    def _relevant(self, phrase: str, found: Relevance) -> None:
+        name = f"Relevance (Grad-CAM, {found.level}): {phrase}"
         self._show(Shown(found.values, found.affine, name), "plasma")
         self.state.setText(found.words)
 
     def _attend(self) -> None:
-        self.room.session.attend(str(self.organ.currentData() or ""))
+        session, organ = self.room.session, str(self.organ.currentData() or "")
+        if self.shown is not None and self.shown.name.startswith(_QUERY):
+            self.shown = None
+            self.state.setText("")
+        session.attend(organ)
+        self._attended(session.study.attention if session.study is not None else None)
 
     def _attended(self, maps: AttentionMaps | None) -> None:
         """Take an organ's attention, which the room draws, as the map to save."""
         organ = self.organ.currentData()
         if maps is not None and organ in maps.maps:
-            name = f"Organ query: {organ_title(organ)}"
+            name = f"{_QUERY}{organ_title(organ)}"
             self.shown = Shown(maps.maps[organ], maps.affines[organ], name)
             peak = np.unravel_index(np.nanargmax(self.shown.values), self.shown.values.shape)
             r, a, s = transform(self.shown.affine, peak).tolist()
