@@ -38,6 +38,11 @@ class Likeness:
     point: tuple[float, float, float]
     model: str
 
+    def ml_above(self, cosine: float) -> float:
+        """Return the volume of the cells above a cosine, in ml."""
+        cells = np.count_nonzero(self.values > cosine)
+        return float(cells * abs(np.linalg.det(self.affine[:3, :3])) / 1000)
+
 
 def locality(before: Array, after: Array, pairs: int = 20000, seed: int = 0) -> float:
     """Correlate feature similarity before and after projection.

@@ -122,7 +122,8 @@ def test_attention_of_a_hosted_encoder_follows_the_crosshair(
 
 def test_words_of_a_phrase_and_of_the_strip_plot():
     shown = weighed_words((("no", -2.0), ("<b>", 1.0)))
-    assert "#dc4078c8" in shown
+    assert "#5088d2" in shown
+    assert "color: black" in shown
     assert "&lt;b&gt;" in shown
     rows = [
         Reading("as it is", "x", 0, 0.7, 0, 0, "present"),

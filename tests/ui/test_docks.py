@@ -13,6 +13,7 @@ from napari_ctvlp.core.checks import Erasure
 from napari_ctvlp.core.encoding import AttentionMaps, EncodingSummary
 from napari_ctvlp.core.geometry import coarse_affine
 from napari_ctvlp.core.heatmap import Heatmap
+from napari_ctvlp.core.locality import Likeness
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.errors import OutOfResources
 from napari_ctvlp.ui.arrange import DOCKS, TITLES, make_dock
@@ -115,3 +116,22 @@ def test_organs_are_filled_again_where_the_same_ones_were_shown(room, chest):
     assert layer.contour == 1
     outline.undo()
     assert layer.contour == 0
+
+
+def test_places_alike_follow_on_another_grid_until_they_are_hidden(room, docked, chest):
+    dock = docked("Places alike")
+
+    def answer(factor):
+        shape = tuple(n // factor for n in chest.shape)
+        affine = coarse_affine(chest.affine, factor)
+        dock._show(Likeness(np.ones(shape, np.float32), affine, (0, 0, 0), "mini"))
+        return [one for one in room.viewer.layers if one.name == "Places alike"]
+
+    room.session.study.put("encoding", encoded())
+    dock.ask()
+    room.session.cancel()
+    dock.follow.setChecked(True)
+    assert len(answer(4)) == len(answer(8)) == 1
+    assert dock.follow.isChecked()
+    dock.hide_it()
+    assert not answer(8), "it came too late"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from napari.layers import Image
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QWidget
 
 from napari_ctvlp.core.locality import Likeness
 from napari_ctvlp.errors import CtvlpError
-from napari_ctvlp.ui.layers import OVER, fine_grid, placement
-from napari_ctvlp.ui.palette import heat_colormap
+from napari_ctvlp.ui.docks.attention_parts import Shown, laid, lay
+from napari_ctvlp.ui.layers import fine_grid
 from napari_ctvlp.ui.panel import column, row, wrap
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Point, Study
@@ -40,6 +39,7 @@ class AlikeDock(QWidget):
         self.show_button, self.hide_button = QPushButton("&Show places alike"), QPushButton("&Hide")
         self.follow = QCheckBox("&Follow the crosshair")
         self.state = QLabel(_HINT)
+        self._wanted = False
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MS)
@@ -59,44 +59,34 @@ class AlikeDock(QWidget):
         elif study.encoding is None:
             self.state.setText("The scan is not encoded yet: 'Run' in the reading room.")
         else:
+            self._wanted = True
             self.session.compute("alike", self._show, point=point)
 
     def hide_it(self) -> None:
         """Take the map away."""
         self.follow.setChecked(False)
-        layer = self._layer()
+        self._wanted = False
+        layer = laid(self.room.viewer, NAME)
         if layer is not None:
             self.room.viewer.layers.remove(layer)
         self.state.setText(_HINT)
 
     def _show(self, found: Likeness) -> None:
+        if not self._wanted:
+            return
         if not np.isfinite(found.values).any():
             self.state.setText("The model did not look at this place.")
             return
         data, affine = fine_grid(np.nan_to_num(found.values), found.affine)
-        layer, place = self._layer(), placement(affine)
-        if layer is not None and layer.data.shape == data.shape:
-            layer.data = data
-        else:
-            self.hide_it() if layer is not None else None
-            layers = self.room.viewer.layers
-            selected = set(layers.selection)
-            layers.append(Image(
-                data, name=NAME, colormap=heat_colormap("viridis"), contrast_limits=(0.3, 1.0),
-                opacity=0.55, blending="translucent", interpolation2d="linear",
-                metadata={OVER: True}, **place,
-            ))  # fmt: skip
-            layers.selection = selected
-        high = float((found.values > 0.8).sum() * abs(np.linalg.det(found.affine[:3, :3])) / 1000)
+        lay(
+            self.room.viewer, Shown(data, affine, NAME), "viridis", (0.3, 1.0), NAME,
+            interpolation2d="linear",
+        )  # fmt: skip
         r, a, s = found.point
         self.state.setText(
             f"Like the place at RAS ({r:.0f}, {a:.0f}, {s:.0f}) mm to {found.model}: "
-            f"{high:.0f} ml have a cosine above 0.8. Drawn from 0.3 to 1."
+            f"{found.ml_above(0.8):.0f} ml have a cosine above 0.8. Drawn from 0.3 to 1."
         )
-
-    def _layer(self) -> Image | None:
-        found = (one for one in self.room.viewer.layers if one.name == NAME)
-        return next((one for one in found if isinstance(one, Image)), None)
 
     def _moved(self, point: Point) -> None:
         if self.follow.isChecked() and not any(math.isnan(mm) for mm in point):

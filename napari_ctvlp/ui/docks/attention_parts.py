@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image
+from napari.layers import Image, Layer
 from numpy.typing import NDArray
 
 from napari_ctvlp.core.geometry import Affine
 from napari_ctvlp.ui.layers import OVER, placement
 from napari_ctvlp.ui.palette import heat_colormap
 
-#: Metadata key of the layer of the dock's map.
+#: Metadata key of the layer of a dock's map; its value tells whose it is.
 _MAP = "napari_ctvlp looks"
-#: Colours of words without which a similarity falls, or rises.
-_FALLS, _RISES = "e67e22", "4078c8"
+#: Colours of words without which a similarity falls, or rises; black letters stand out on both.
+_FALLS, _RISES = (230, 126, 34), (80, 136, 210)
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,19 @@ class Shown:
     name: str
 
 
-def lay(viewer: ViewerModel, shown: Shown, colours: str) -> None:
+def lay(
+    viewer: ViewerModel,
+    shown: Shown,
+    colours: str,
+    limits: tuple[float, float] | None = None,
+    whose: str = "attention",
+    **looks: Any,
+) -> None:
     """Lay a map on the CT; one of the same grid goes into the layer that is there."""
     data = np.nan_to_num(shown.values).astype(np.float32)
-    limits = (0.0, float(data.max()) or 1.0)
+    limits = limits or (0.0, float(data.max()) or 1.0)
     layers, place = viewer.layers, placement(shown.affine)
-    known = next((one for one in layers if one.metadata.get(_MAP)), None)
+    known = laid(viewer, whose)
     if isinstance(known, Image) and known.data.shape == data.shape and np.allclose(
         (known.scale, known.translate), (place["scale"], place["translate"])
     ):  # fmt: skip
@@ -46,11 +54,16 @@ def lay(viewer: ViewerModel, shown: Shown, colours: str) -> None:
         layers.remove(known)
     layer = Image(
         data, name=shown.name, colormap=heat_colormap(colours), contrast_limits=limits,
-        blending="translucent", opacity=0.6, metadata={OVER: True, _MAP: True}, **place,
+        blending="translucent", opacity=0.6, metadata={OVER: True, _MAP: whose}, **place, **looks,
     )  # fmt: skip
     selected = set(layers.selection)
     layers.append(layer)
     layers.selection = selected
+
+
+def laid(viewer: ViewerModel, whose: str) -> Layer | None:
+    """Return the layer of a dock's map."""
+    return next((one for one in viewer.layers if one.metadata.get(_MAP) == whose), None)
 
 
 def weighed_words(found: tuple[tuple[str, float], ...]) -> str:
@@ -58,10 +71,10 @@ def weighed_words(found: tuple[tuple[str, float], ...]) -> str:
     most = max(abs(fall) for _, fall in found) or 1.0
     cells = []
     for word, fall in found:
-        strength = round(220 * abs(fall) / most)
-        colour = f"#{strength:02x}{_FALLS if fall > 0 else _RISES}"
+        full, share = _FALLS if fall > 0 else _RISES, abs(fall) / most
+        colour = bytes(round(255 + share * (part - 255)) for part in full).hex()
         cells.append(
-            f'<td align="center" style="background-color: {colour}">'
+            f'<td align="center" style="background-color: #{colour}; color: black">'
             f"&nbsp;{html.escape(word)}&nbsp;<br><small>{fall:+.2f}</small></td>"
         )
     lines = (cells[n : n + 4] for n in range(0, len(cells), 4))
