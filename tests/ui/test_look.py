@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+from napari.utils.theme import get_theme
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -21,7 +25,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ctvlp.core.anatomy import anatomy_from_labels
-from napari_ctvlp.ui.arrange import TABS, TITLES, lay_out, raise_dock
+from napari_ctvlp.ui.arrange import DOCKS, TABS, TITLES, lay_out, make_dock, raise_dock
+from napari_ctvlp.ui.docks.attention_parts import weighed_words
+from napari_ctvlp.ui.docks.findings_table import faded
+from napari_ctvlp.ui.docks.matrix import colour_of, ink_on
 from napari_ctvlp.ui.room import room_of
 
 CONTROLS = (QAbstractButton, QAbstractSpinBox, QAbstractItemView, QComboBox, QLineEdit, QSlider)
@@ -133,10 +140,13 @@ def widest(main):
     ]
 
 
-def test_controls_explain_themselves_and_are_reached_by_keyboard(laid_out):
+def test_controls_explain_themselves_and_are_reached_by_keyboard(laid_out, qtbot):
     viewer, widgets = laid_out
     bare, deaf = [], []
-    for root in ours(viewer, widgets):
+    others = [make_dock(title, viewer) for title in DOCKS if title not in TITLES]
+    for dock in others:
+        qtbot.addWidget(dock)
+    for root in (*ours(viewer, widgets), *others):
         for one in controls(root):
             name = f"{type(root).__name__}: {type(one).__name__} {getattr(one, 'text', str)()!r}"
             if not words_of(one):
@@ -199,6 +209,29 @@ def test_words_over_the_picture_stand_out_whatever_lies_under_them(viewer, laid_
                 text = luminance(np.asarray(overlay.color[:3]) * 255)
                 ratio = (text + 0.05) / (luminance(under) + 0.05)
                 assert max(ratio, 1 / ratio) >= LEAST, (name, tissue)
+
+
+def ratio(one, other):
+    """Return the contrast of two colours."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_letters_on_colours_and_faint_ones_stand_out():
+    for share in np.linspace(-1, 1, 201):
+        letter, ground = ink_on(share).getRgb()[:3], colour_of(share).getRgb()[:3]
+        assert ratio(letter, ground) >= LEAST, share
+    shown = weighed_words((("strong", 2.0), ("less", -2.0), ("weak", 0.1)))
+    for ground in re.findall("background-color: #(.{6}); color: black", shown):
+        assert ratio((0, 0, 0), tuple(bytes.fromhex(ground))) >= LEAST
+    for name in ("light", "dark"):
+        theme = get_theme(name)
+        ink = QColor(*theme.text.as_rgb_tuple()[:3])
+        share = faded(ink).alphaF()
+        for ground in (theme.foreground, theme.primary):  # rows, titles
+            under = np.array(ground.as_rgb_tuple()[:3])
+            seen = under + share * (np.array(ink.getRgb()[:3]) - under)
+            assert ratio(seen, under) >= LEAST, (name, ground)
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (1920, 1080)])
