@@ -6,12 +6,14 @@ from typing import Any
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
+    QAbstractItemView,
     QDockWidget,
     QFrame,
     QHBoxLayout,
     QLabel,
     QMainWindow,
     QScrollArea,
+    QTableWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -76,6 +78,16 @@ def row(*widgets: QWidget, stretch: int | None = None) -> QHBoxLayout:
     for place, widget in enumerate(widgets):
         line.addWidget(widget, stretch=int(place == stretch))
     return line
+
+
+def plain_table(*titles: str) -> QTableWidget:
+    """Return an empty table that is read, not written, and chosen by rows."""
+    table = QTableWidget(0, len(titles))
+    table.setHorizontalHeaderLabels(list(titles))
+    table.verticalHeader().hide()
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    return table
 
 
 def wrap(label: QLabel) -> None:

@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
+from qtpy.QtWidgets import QFileDialog
 
 from napari_ctvlp.core.anatomy import anatomy_from_labels
 from napari_ctvlp.core.checks import Erasure
+from napari_ctvlp.core.components import Cut
 from napari_ctvlp.core.encoding import AttentionMaps, EncodingSummary
 from napari_ctvlp.core.geometry import coarse_affine
-from napari_ctvlp.core.heatmap import Heatmap
+from napari_ctvlp.core.heatmap import Gate, Heatmap
 from napari_ctvlp.core.locality import Likeness
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.errors import OutOfResources
 from napari_ctvlp.ui.arrange import DOCKS, TITLES, make_dock
+from napari_ctvlp.ui.docks.attention_parts import Shown
 from napari_ctvlp.ui.outline import Outline
 from napari_ctvlp.ui.room import room_of
 from napari_ctvlp.ui.session import Job
@@ -135,3 +138,41 @@ def test_places_alike_follow_on_another_grid_until_they_are_hidden(room, docked,
     assert dock.follow.isChecked()
     dock.hide_it()
     assert not answer(8), "it came too late"
+
+
+def test_a_place_that_cannot_be_written_is_told(room, docked, tmp_path, monkeypatch):
+    attention, evaluate = docked("Attention"), docked("Evaluate")
+    attention.shown = Shown(np.zeros((4, 4, 4), np.float32), np.eye(4), "x")
+    attention.save_map(tmp_path / "no" / "map.nii")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "no" / "e"), ""))
+    evaluate.report = {"model": "mini", "calibration": None, "why": ""}
+    evaluate._save()
+    for dock in (attention, evaluate):
+        assert dock.state.text().startswith("Not saved: No such file")
+
+
+def test_two_models_cut_masks_of_their_own(room, docked, chest):
+    dock = docked("Pieces")
+    for model in ("mini", "fvlm"):
+        dock._cut(heat(chest, "mass", model), Cut(np.zeros(chest.shape, np.uint16), (), 0.5))
+    assert [one.name for one in room.viewer.layers][-2:] == ["Mask: mass", "Mask: mass (fvlm)"]
+
+
+def test_thresholds_are_asked_for_with_the_gate_as_it_was(room, docked, chest):
+    dock = docked("Evaluate")
+    asked = []
+    room.session.grounding.connect(lambda text, gate: asked.append(gate))
+    room.session.study.put("heatmap", heat(chest, "mass", gate=Gate(applied=False)))
+    dock._changed()
+    assert asked == [False]
+
+
+def test_docks_of_a_closed_window_hear_no_more(viewer, turn_once):
+    room = room_of(viewer)
+    for title in MORE:
+        viewer.window.add_dock_widget(make_dock(title, viewer))
+    viewer.close()
+    turn_once()
+    room.session.look_at((0.0, 0.0, 0.0))
+    room.session.failed.emit(failure())
+    room.session.models_changed.emit()

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QFileDialog,
     QLabel,
     QPushButton,
-    QTableWidget,
     QTableWidgetItem,
     QWidget,
 )
@@ -23,7 +22,7 @@ from napari_ctvlp.engine import evaluating
 from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.ui.docks.bar import JobBar
 from napari_ctvlp.ui.docks.reliability import ReliabilityChart
-from napari_ctvlp.ui.panel import column, row, wrap
+from napari_ctvlp.ui.panel import column, plain_table, row, wrap
 from napari_ctvlp.ui.room import Room
 
 _HINT = (
@@ -64,7 +63,8 @@ class EvaluateDock(QWidget):
         self.back = QPushButton("&Go back to the shipped ones")
         self.bar, self.chart = JobBar(), ReliabilityChart()
         self.state, self.limits = QLabel(_HINT), QLabel()
-        self.table = _table()
+        self.table = plain_table()
+        self.table.setFixedHeight(60)
         self._arrange()
         self.choose.clicked.connect(self._choose)
         self.stop.clicked.connect(lambda _=False: self.bridge.cancel(self._number))
@@ -112,7 +112,13 @@ class EvaluateDock(QWidget):
         self._enable()
         study = self.session.study
         if study is not None and study.heatmap is not None:
-            self.session.ground(study.heatmap.phrase.text)
+            heat = study.heatmap
+            self.session.ground(heat.phrase.text, heat.gate.applied)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Tell by which thresholds the model of the window answers: it may be another one now."""
+        super().showEvent(event)
+        self._enable()
 
     def _arrange(self) -> None:
         for label in (self.state, self.limits):
@@ -123,6 +129,7 @@ class EvaluateDock(QWidget):
         self.save.setToolTip("Save every answer and number as JSON (Alt-S)")
         self.use.setToolTip("This window and the command line answer by them from now on (Alt-U)")
         self.back.setToolTip("Delete the thresholds of your folder (Alt-G)")
+        self.table.setToolTip("One finding a row; hover over a title for what its numbers mean")
         layout = column(self)
         layout.addLayout(row(self.choose, self.stop, stretch=0))
         layout.addWidget(self.bar)
@@ -156,8 +163,12 @@ class EvaluateDock(QWidget):
         name, _ = QFileDialog.getSaveFileName(self, "Save numbers", "evaluation.json", "*.json")
         if name:
             text = json.dumps(self.report, indent=1)
-            Path(name).write_text(text + "\n", encoding="utf-8")
-            self.state.setText(f"Saved in {Path(name).name}.")
+            try:
+                Path(name).write_text(text + "\n", encoding="utf-8")
+            except OSError as error:
+                self.state.setText(f"Not saved: {error.strerror}. Choose another place.")
+            else:
+                self.state.setText(f"Saved in {Path(name).name}.")
 
     def _progressed(self, number: int, share: float, stage: str) -> None:
         if number == self._number:
@@ -193,17 +204,6 @@ class EvaluateDock(QWidget):
                 self.table.setItem(number, place, QTableWidgetItem(words))
         self.table.resizeColumnsToContents()
         self.table.setFixedHeight(min(_TALL, 46 + sum(map(self.table.rowHeight, range(len(rows))))))
-
-
-def _table() -> QTableWidget:
-    table = QTableWidget(0, 0)
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    table.setFixedHeight(60)
-    header = table.verticalHeader()
-    if header is not None:
-        header.setVisible(False)
-    return table
 
 
 def _limits(model: str, known: Calibration | None) -> str:

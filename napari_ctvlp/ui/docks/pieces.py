@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 from napari.layers import Labels
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
     QHeaderView,
     QLabel,
     QPushButton,
-    QTableWidget,
     QTableWidgetItem,
     QWidget,
 )
@@ -27,7 +25,7 @@ from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.ui.files import FileWork
 from napari_ctvlp.ui.layers import OVER, placement
-from napari_ctvlp.ui.panel import column, row, wrap
+from napari_ctvlp.ui.panel import column, plain_table, row, wrap
 from napari_ctvlp.ui.room import Room
 from napari_ctvlp.ui.session import Study
 
@@ -63,7 +61,9 @@ class PiecesDock(QWidget):
         self.level, self.least = _number(0.5, 0.05, 0.95, 0.05), _number(0.1, 0.0, 100.0, 0.1)
         self.cut_button = QPushButton("&Cut the phrase in front")
         self.which = QComboBox()
-        self.table = _table()
+        self.table = plain_table(*COLUMNS)
+        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.table.setMinimumHeight(120)
         self.again, self.save = QPushButton("&Measure again"), QPushButton("&Save ...")
         self.state = QLabel(_HINT)
         self._arrange()
@@ -72,8 +72,9 @@ class PiecesDock(QWidget):
         self.save.clicked.connect(lambda _=False: self._ask_where())
         self.which.currentTextChanged.connect(lambda _: self._fill())
         self.table.cellClicked.connect(self._go)
-        self.work.finished.connect(lambda name: self.state.setText(f"Saved {name}."))
-        self.work.failed.connect(lambda error: self.state.setText(str(error)))
+        self.table.cellActivated.connect(self._go)
+        self.work.finished.connect(self._saved)
+        self.work.failed.connect(self._failed)
         self.session.failed.connect(self._failed)
         self.session.study_changed.connect(self._study)
         self._fill()
@@ -119,6 +120,9 @@ class PiecesDock(QWidget):
     def _cut(self, heat: Heatmap, cut: Cut) -> None:
         name, study = heat.phrase.text, self.session.study
         known = self.masks.get(name)
+        if known is not None and known.heat.model != heat.model:
+            name = f"{name} ({heat.model})"
+            known = self.masks.get(name)
         layers = self.room.viewer.layers
         if known is not None and known.layer in layers:
             known.layer.data = np.array(cut.labels)
@@ -166,6 +170,9 @@ class PiecesDock(QWidget):
         if name:
             self.save_to(Path(name))
 
+    def _saved(self, name: str) -> None:
+        self.state.setText(f"Saved {name}.")
+
     def _failed(self, error: CtvlpError) -> None:
         self.state.setText(f"{error.found} {error.advice}")
 
@@ -181,7 +188,7 @@ class PiecesDock(QWidget):
         self.least.setToolTip("Smaller pieces are dropped, ml")
         self.cut_button.setToolTip("Make a mask of the phrase in front (Alt-C)")
         self.which.setToolTip("Which phrase's mask is listed, measured and saved")
-        self.table.setToolTip("Volume, length, peak, mean HU; a click goes to the peak")
+        self.table.setToolTip("Volume, length, peak, mean HU; a click or Enter goes to the peak")
         self.again.setToolTip("After painting: tell the pieces apart and measure them anew (Alt-M)")
         self.save.setToolTip("Write the mask as painted, with the scan's affine (Alt-S)")
         wrap(self.state)
@@ -204,17 +211,6 @@ def _number(value: float, low: float, high: float, step: float) -> QDoubleSpinBo
     box.setValue(value)
     box.setMaximumWidth(90)
     return box
-
-
-def _table() -> QTableWidget:
-    table = QTableWidget(0, len(COLUMNS))
-    table.setHorizontalHeaderLabels(list(COLUMNS))
-    table.verticalHeader().hide()
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-    table.setMinimumHeight(120)
-    return table
 
 
 def _cells(piece: Component) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QApplication,
     QFileDialog,
     QHeaderView,
@@ -23,7 +22,7 @@ from qtpy.QtWidgets import (
 from napari_ctvlp.core.checking import ReportRow, ReportTable
 from napari_ctvlp.core.drafting import Draft, draft_text
 from napari_ctvlp.errors import CtvlpError
-from napari_ctvlp.ui.panel import column, row, wrap
+from napari_ctvlp.ui.panel import column, plain_table, row, wrap
 from napari_ctvlp.ui.session import Session, Study
 
 COLUMNS = ("", "sentence, report, model")
@@ -61,6 +60,7 @@ class ReportDock(QWidget):
         self.copy_button.clicked.connect(self._copy)
         self.save_button.clicked.connect(self._ask_where)
         self.table.cellClicked.connect(self._go)
+        self.table.cellActivated.connect(self._go)
         session.failed.connect(self._failed)
         session.study_changed.connect(self._study)
 
@@ -86,7 +86,7 @@ class ReportDock(QWidget):
     def _explain(self) -> None:
         self.text.setToolTip("The text of a report; it stays on this computer")
         self.check_button.setToolTip("Ask the model for every statement of the report")
-        self.table.setToolTip("Click a row: show its heatmap and go to its peak")
+        self.table.setToolTip("Click a row, or Enter: show its heatmap and go to its peak")
         self.write_button.setToolTip("Ask the model for every finding and put it into sentences")
         self.draft.setToolTip("Plain text; change it as you like")
         self.copy_button.setToolTip("Put the draft on the clipboard")
@@ -178,11 +178,7 @@ def _item(words: str, one: ReportRow) -> QTableWidgetItem:
 
 
 def _table() -> QTableWidget:
-    table = QTableWidget(0, len(COLUMNS))
-    table.setHorizontalHeaderLabels(list(COLUMNS))
-    table.verticalHeader().hide()
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table = plain_table(*COLUMNS)
     table.horizontalHeader().setStretchLastSection(True)
     table.horizontalHeader().setMinimumSectionSize(20)
     table.setColumnWidth(0, 22)
