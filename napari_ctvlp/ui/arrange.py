@@ -121,6 +121,11 @@ def raise_dock(widget: QWidget) -> None:
     _dock_of(widget).raise_()
 
 
+def open_dock(viewer: Any, title: str) -> None:
+    """Open one more dock, in front."""
+    raise_dock(_opened(viewer, title))
+
+
 def dock_name(title: str) -> str:
     """Return the name a dock carries in napari's menus, so that these find it again."""
     return f"{title} ({PLUGIN_TITLE})"

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog
 
 from napari_ctvlp.core.anatomy import anatomy_from_labels
@@ -18,7 +20,8 @@ from napari_ctvlp.core.heatmap import Gate, Heatmap
 from napari_ctvlp.core.locality import Likeness
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.errors import OutOfResources
-from napari_ctvlp.ui.arrange import DOCKS, TITLES, make_dock
+from napari_ctvlp.models import store
+from napari_ctvlp.ui.arrange import DOCKS, TITLES, dock_name, make_dock
 from napari_ctvlp.ui.docks.attention_parts import Shown
 from napari_ctvlp.ui.outline import Outline
 from napari_ctvlp.ui.room import room_of
@@ -83,6 +86,46 @@ def test_a_second_organ_is_the_one_that_is_told_and_saved(room, docked, chest, t
     dock.organ.activated.emit(0)
     dock.save_map(tmp_path / "nothing.nii.gz")
     assert "no map to save" in dock.state.text()
+
+
+def test_answers_tell_failures_and_offer_models_that_came(room, docked, chest, monkeypatch):
+    dock = docked("Answers")
+    room.session.study.put("heatmap", heat(chest, "nodule"))
+    dock.state.setText("Asking fvlm ...")
+    room.session.failed.emit(failure())
+    assert "It ran out. Close a scan." in dock.state.text()
+    before, usable = dock.models.count(), store.state_of(store.card("mini"))
+    monkeypatch.setattr(store, "state_of", lambda card: usable)
+    room.session.models_changed.emit()
+    assert dock.models.count() > before
+
+
+def test_a_phrase_is_shown_alone_or_beside_another(viewer, chest, wait):
+    room, dock = room_of(viewer), make_dock("Answers", viewer)
+    viewer.window.add_dock_widget(dock)
+    room.add_scan(chest)
+    study = room.session.study
+    for text, kind in (("nodule", "probability"), ("mass", "cosine")):
+        study.put("heatmap", heat(chest, text, kind=kind))
+    dock.together.setChecked(True)
+    dock.table.setCurrentCell(0, 0)
+    dock.window().activateWindow()
+    dock.table.setFocus()
+    wait(dock.table.hasFocus, 30)
+    QTest.keyClick(dock.table, Qt.Key.Key_Return)
+    front = next(one for one in viewer.layers if one.name.startswith("Heat"))
+    assert front.visible
+    assert study.heatmap.phrase.text == "nodule"
+    dock.table.selectAll()
+    dock.show_beside()
+    compare = viewer.window.dock_widgets[dock_name("Compare")]
+    assert compare.model.layers[-1].name == "Heat: mass"
+    assert "a scale of its own" in dock.state.text()
+    assert "0.90, this map's own peak" in compare.state.text()
+    compare._number = 7
+    compare.show_answer(study.heatmap)
+    room.bridge.finished.emit(7, chest)
+    assert compare.model.layers[-1].name == "Heat: nodule", "no longer what was to be aligned"
 
 
 def test_a_check_says_of_which_phrase_and_model_it_was(room, docked, chest):

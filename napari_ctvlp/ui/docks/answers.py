@@ -6,27 +6,27 @@ import math
 from functools import partial
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor
+from qtpy.QtGui import QColor, QKeySequence, QShortcut  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QHeaderView,
     QLabel,
     QPushButton,
-    QTableWidget,
     QTableWidgetItem,
     QWidget,
 )
 
 from napari_ctvlp.core.composite import volume_ml
 from napari_ctvlp.core.heatmap import Heatmap
+from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.models import store
+from napari_ctvlp.ui.arrange import open_dock
 from napari_ctvlp.ui.docks.run import encoder_ids
 from napari_ctvlp.ui.gallery import Answer, gallery_of, named
 from napari_ctvlp.ui.palette import organ_title
-from napari_ctvlp.ui.panel import column, row, wrap
+from napari_ctvlp.ui.panel import column, plain_table, row, wrap
 from napari_ctvlp.ui.room import Room
 
 COLUMNS = ("answer and phrase", "peak", "ml", "own")
@@ -50,7 +50,7 @@ class AnswersDock(QWidget):
     def __init__(self, room: Room) -> None:
         super().__init__()
         self.room, self.gallery = room, gallery_of(room)
-        self.table = QTableWidget(0, len(COLUMNS))
+        self.table = plain_table(*COLUMNS)
         self.together = QCheckBox("&Draw the ticked phrases together")
         self.level = QDoubleSpinBox()
         self.beside = QPushButton("&Side by side")
@@ -62,6 +62,9 @@ class AnswersDock(QWidget):
         self._explain()
         self.table.itemChanged.connect(self._ticked)
         self.table.itemDoubleClicked.connect(self._chosen)
+        entered = QShortcut(QKeySequence("Return"), self.table)
+        entered.setContext(Qt.ShortcutContext.WidgetShortcut)
+        entered.activated.connect(lambda: self._chosen(self.table.currentItem()))
         self.table.itemSelectionChanged.connect(self._tell)
         self.together.toggled.connect(self.gallery.draw_together)
         self.level.valueChanged.connect(lambda _: self._fill())
@@ -71,6 +74,8 @@ class AnswersDock(QWidget):
         self.forget.clicked.connect(lambda _=False: self.gallery.remove(self._chosen_ones()))
         self.gallery.added.connect(self._added)
         self.gallery.changed.connect(self._fill)
+        self.room.session.failed.connect(self._failed)
+        self.room.session.models_changed.connect(self._offer)
         self._fill()
 
     def subtract(self) -> None:
@@ -93,14 +98,16 @@ class AnswersDock(QWidget):
         first, second = chosen
         self.together.setChecked(False)
         study.put("heatmap", first.heat)
+        if not len(self.room.session.beside_wanted):
+            open_dock(self.room.viewer, "Compare")
         self.room.session.beside_wanted.emit(second.heat)
-        self.state.setText(
-            f"{named(first, second)}; in 'Compare': {named(second, first)}. One scale for both."
-        )
+        alike = all(one.heat.kind == "probability" for one in chosen)
+        scale = "One scale for both." if alike else "Each on a scale of its own."
+        self.state.setText(f"{named(first, second)}; in 'Compare': {named(second, first)}. {scale}")
 
     def ask_too(self) -> None:
         """Ask another encoder for the selected phrases."""
-        model, chosen = self.models.currentText().split(" ")[0], self._chosen_ones()
+        model, chosen = self.models.currentText(), self._chosen_ones()
         if not chosen:
             self.state.setText("Select the phrases to ask first.")
             return
@@ -122,24 +129,18 @@ class AnswersDock(QWidget):
 
     def _arrange(self) -> None:
         head = self.table.horizontalHeader()
-        self.table.setHorizontalHeaderLabels(list(COLUMNS))
         head.setMinimumSectionSize(24)
         head.setSectionResizeMode(_PHRASE, QHeaderView.ResizeMode.Stretch)
         for place, width in enumerate(_WIDTHS):
             if width:
                 self.table.setColumnWidth(place, width)
-        rows = self.table.verticalHeader()
-        rows.hide()
-        rows.setDefaultSectionSize(_ROW)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.verticalHeader().setDefaultSectionSize(_ROW)
         self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setMinimumHeight(130)
         self.level.setRange(0.05, 0.95)
         self.level.setSingleStep(0.05)
         self.level.setValue(0.5)
-        usable = [name for name in encoder_ids() if store.state_of(store.card(name)).usable]
-        self.models.addItems(usable)
+        self._offer()
         for words in (self.state, self.told):
             wrap(words)
         layout = column(self)
@@ -152,7 +153,7 @@ class AnswersDock(QWidget):
         layout.addWidget(self.state)
 
     def _explain(self) -> None:
-        self.table.setToolTip("Tick what is drawn; a double click shows one phrase alone")
+        self.table.setToolTip("Tick what is drawn; a double click or Enter shows one alone")
         self.together.setToolTip(
             "One layer: at each place the strongest phrase, coloured; without support in outline"
         )
@@ -199,10 +200,24 @@ class AnswersDock(QWidget):
         shown, own = (t is not None and t.checkState() == Qt.CheckState.Checked for t in ticks)
         self.gallery.tick(self._all()[item.row()], shown, own)
 
-    def _chosen(self, item: QTableWidgetItem) -> None:
+    def _chosen(self, item: QTableWidgetItem | None) -> None:
+        """Show one phrase alone."""
         study = self.room.session.study
-        if study is not None:
+        if study is not None and item is not None:
+            self.together.setChecked(False)
             study.put("heatmap", self._all()[item.row()].heat)
+
+    def _offer(self) -> None:
+        """List the models that can run here; the chosen one stays."""
+        chosen = self.models.currentText()
+        self.models.clear()
+        self.models.addItems(
+            [name for name in encoder_ids() if store.state_of(store.card(name)).usable]
+        )
+        self.models.setCurrentText(chosen)
+
+    def _failed(self, error: CtvlpError) -> None:
+        self.state.setText(f"{error.found} {error.advice}")
 
     def _all(self) -> list[Answer]:
         return list(self.gallery.answers.values())

@@ -70,6 +70,7 @@ class CompareDock(QWidget):
 
     def compare_with(self, scan: Scan) -> None:
         """Show a scan beside the study, at its own place in the world."""
+        self._stop()
         self.other = scan
         self._show(scan)
         self._raise()
@@ -79,6 +80,7 @@ class CompareDock(QWidget):
         study = self.session.study
         if study is None:
             return
+        self._stop()
         self.other = None
         self._show(study.scan)
         model = self._view()
@@ -106,8 +108,7 @@ class CompareDock(QWidget):
 
     def close_it(self) -> None:
         """Take the second study away."""
-        if self._number:
-            self.bridge.cancel(self._number)
+        self._stop()
         self.other = self.shown = None
         self._shut()
         self._buttons()
@@ -147,6 +148,7 @@ class CompareDock(QWidget):
         while parent is not None and not isinstance(parent, QDockWidget):
             parent = parent.parent()
         if parent is not None:
+            parent.show()
             parent.raise_()
         QTimer.singleShot(_SHOWN_MS, self, self._fit)
 
@@ -159,6 +161,13 @@ class CompareDock(QWidget):
         """Take an answer to another scan away; a study beside stays."""
         if self.other is None:
             self.close_it()
+
+    def _stop(self) -> None:
+        """Stop an alignment: what it would show is no longer wanted."""
+        if self._number:
+            self.bridge.cancel(self._number)
+        self._number = 0
+        self.bar.setVisible(False)
 
     def _fit(self) -> None:
         """Fit the view once it has its size."""
