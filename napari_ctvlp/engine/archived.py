@@ -9,7 +9,7 @@ from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import Encoding
 from napari_ctvlp.core.parser import parse
 from napari_ctvlp.core.scan import Scan
-from napari_ctvlp.engine import cache, compute
+from napari_ctvlp.engine import cache, compute, judging
 from napari_ctvlp.engine.loaded import encoder, encoding_key, loading
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.models import store
@@ -32,7 +32,8 @@ def embed(
     progress(0.0, "phrase")
     chosen = compute.choose(device, store.card(model))
     with loading:
-        (found,) = encoder(model, chosen).embed([parse(phrase).query])
+        loaded = encoder(model, chosen)
+        (found,) = loaded.embed([judging.asked(parse(phrase), loaded.card)])
     return found.vector
 
 

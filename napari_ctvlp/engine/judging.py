@@ -18,7 +18,7 @@ from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.routing import route
 from napari_ctvlp.core.vocabulary import findings, shipped
 from napari_ctvlp.engine.calibrations import calibration
-from napari_ctvlp.models.protocol import Encoder
+from napari_ctvlp.models.protocol import Encoder, ModelCard
 
 #: Embedded texts that are kept per loaded encoder.
 _MOST = 4000
@@ -91,8 +91,7 @@ def answer(
         As in :func:`napari_ctvlp.core.raw.ground`.
     """
     card = encoder.card
-    query = asked(phrase, taught="concepts" in card.settings)
-    words = worded(encoder, query, several=several)
+    words = worded(encoder, asked(phrase, card), several=several)
     vector = words.mean
     heat = raw.ground(
         encoding, vector, phrase, anatomy, settings=card.settings, kind=kind,
@@ -129,14 +128,14 @@ def taken_for(phrase: Phrase) -> str:
     return next(same, phrase.finding) if finding.concept else phrase.finding
 
 
-def asked(phrase: Phrase, *, taught: bool) -> str:
+def asked(phrase: Phrase, card: ModelCard) -> str:
     """Return what a model is asked for a phrase.
 
     A word that only the user's vocabulary knows is said in the words of the finding it stands
-    for, since no model was taught it; a new finding only where a model was ``taught`` concepts:
+    for, since no model was taught it; a new finding only where a model was taught concepts:
     others read its own words.
     """
-    finding = findings().get(phrase.finding)
+    taught, finding = "concepts" in card.settings, findings().get(phrase.finding)
     base = shipped().get(taken_for(phrase) if taught else phrase.finding)
     if finding is None or base is None or not finding.own:
         return phrase.query

@@ -77,11 +77,15 @@ def test_a_finding_taught_for_a_region_is_taught_there():
 
 def test_a_new_word_is_asked_in_words_a_model_was_taught(own):
     phrase = parse("septic emboli in the left lung")
-    assert (taken_for(phrase), asked(phrase, taught=True)) == ("cavity", "cavity")
-    assert asked(phrase, taught=False) == phrase.query, "who reads any text is asked for it"
-    for taught in (True, False):
-        assert asked(parse("nummular focus"), taught=taught) == "nodule"
-        assert asked(parse("spiculated nodule"), taught=taught) == "spiculated nodule"
+    taught, free = (
+        ModelCard("x", "x", "encoder", "", "", "", settings=settings)
+        for settings in ({"concepts": ["cavity"]}, {})
+    )
+    assert (taken_for(phrase), asked(phrase, taught)) == ("cavity", "cavity")
+    assert asked(phrase, free) == phrase.query, "who reads any text is asked for it"
+    for card in (taught, free):
+        assert asked(parse("nummular focus"), card) == "nodule"
+        assert asked(parse("spiculated nodule"), card) == "spiculated nodule"
     assert taken_for(parse("broken heart")) == "broken_heart"
 
 

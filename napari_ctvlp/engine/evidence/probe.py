@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_ctvlp.core import grounding
 from napari_ctvlp.core.anatomy import AnatomyMap
-from napari_ctvlp.core.encoding import Encoding, TokenGrid
+from napari_ctvlp.core.encoding import Encoding, TextVector, TokenGrid
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.parser import parse
 from napari_ctvlp.core.phrase import Phrase
@@ -58,6 +58,16 @@ class Probe:
             real = encoder(model, chosen)
         return cls(real, parse(phrase), kind, (real, chosen))
 
+    @property
+    def query(self) -> str:
+        """What the model is asked."""
+        return judging.asked(self.phrase, self.encoder.card)
+
+    @property
+    def vector(self) -> TextVector:
+        """The mean of the query's wordings."""
+        return judging.worded(self.encoder, self.query).mean
+
     def untouched(self, scan: Scan, anatomy: AnatomyMap, progress: Progress = silent) -> Encoding:
         """Return the kept encoding of a scan as it was opened, else encode and keep it.
 
@@ -93,7 +103,7 @@ class Probe:
     def raw_of(self, encoding: Encoding) -> tuple[Array, TokenGrid]:
         """Return the raw similarity of an encoding, with its grid."""
         with loading:
-            vector = judging.worded(self.encoder, self.phrase.query).mean
+            vector = self.vector
         grid = route(encoding, self.phrase, self.encoder.card.settings, self.kind).grid
         return grounding.similarity(grid, vector), grid
 

@@ -16,7 +16,6 @@ from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.geometry import Affine, coarse_affine
 from napari_ctvlp.core.looking import Relevance
 from napari_ctvlp.core.scan import Scan
-from napari_ctvlp.engine import judging
 from napari_ctvlp.engine.evidence.probe import TOP, Probe
 from napari_ctvlp.errors import ModelRefused
 from napari_ctvlp.models.protocol import Progress, silent
@@ -100,7 +99,7 @@ def _score(probe: Probe, tokens: Tensor, searched: Tensor) -> Tensor:
     """Mean logit over the highest searched cells of tokens (64, i, p, l)."""
     import torch
 
-    vector = judging.worded(probe.encoder, probe.phrase.query).mean
+    vector = probe.vector
     rows = tokens.permute(1, 2, 3, 0)[searched].float()
     logits = rows @ torch.from_numpy(vector.vector) + vector.bias
     return logits.topk(max(1, round(TOP * len(logits)))).values.mean()

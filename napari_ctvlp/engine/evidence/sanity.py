@@ -21,7 +21,6 @@ from napari_ctvlp.core.encoding import Encoding
 from napari_ctvlp.core.geometry import resample, spacing
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.scan import Scan
-from napari_ctvlp.engine import judging
 from napari_ctvlp.engine.evidence.probe import Probe, randomised, score, step
 from napari_ctvlp.engine.loaded import loading
 from napari_ctvlp.errors import InputRefused
@@ -185,7 +184,7 @@ def sums_to_score(probe: Probe, encoding: Encoding) -> float | None:
         Largest difference over the organs; None where nothing is additive.
     """
     with loading:
-        vector = judging.worded(probe.encoder, probe.phrase.query).mean.vector.astype(np.float64)
+        vector = probe.vector.vector.astype(np.float64)
     gaps = []
     for grid in encoding.grids:
         if grid.kind == "split" and grid.organ in encoding.organs:

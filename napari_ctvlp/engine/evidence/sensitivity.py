@@ -34,7 +34,7 @@ def sensitivity(
         The scan as it is comes first. Each shift and each HU costs an encoding.
     """
     card = probe.encoder.card.settings
-    texts = filled(card, probe.phrase.query, "present")
+    texts = filled(card, probe.query, "present")
     changes = list(_changes(scan, anatomy))
     count = len(changes) + 1
     encoding = probe.untouched(scan, anatomy, step(progress, 0, count, "encoding"))
