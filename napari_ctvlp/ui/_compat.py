@@ -21,6 +21,8 @@ from napari_ctvlp.ui.marks import Sheet
 
 #: Half length of a crosshair line in mm: beyond any scan.
 _REACH_MM = 1e4
+#: What a layer tells with every slice.
+_OF_A_SLICE = frozenset({"set_data", "_extent_augmented", "extent", "highlight"})
 #: A layer's thumbnail is made at most so often, ms.
 _THUMBNAIL_MS = 500
 #: Left free around the point itself, in mm, so that it can be seen.
@@ -299,6 +301,27 @@ def without_thumbnail(layer: Layer) -> None:
     """Spare a layer of which nobody sees the thumbnail (private name seen in 0.9.2, 0.10.0rc1)."""
     if hasattr(layer, "_update_thumbnail"):
         layer._update_thumbnail = lambda: None
+
+
+def calm_list(viewer: ViewerModel) -> None:
+    """Let a new slice leave the layer list alone (private names seen in 0.9.2).
+
+    napari paints all its rows anew with everything that a layer tells, such as its new slice.
+    """
+    qt_viewer = getattr(getattr(viewer, "window", None), "_qt_viewer", None)
+    model = getattr(qt_viewer, "layers", None)
+    while model is not None and not hasattr(model, "_process_event"):
+        inner = getattr(model, "sourceModel", None) or getattr(model, "model", None)
+        model = inner() if inner is not None else None
+    if model is None:
+        return
+    process = model._process_event
+
+    def loud(event: Any) -> None:
+        if event.type not in _OF_A_SLICE:
+            process(event)
+
+    model._process_event = loud
 
 
 def seldom_thumbnail(layer: Layer) -> None:

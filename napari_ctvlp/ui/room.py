@@ -19,7 +19,7 @@ from napari_ctvlp.core.geometry import transform
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.errors import CtvlpError, InputRefused
-from napari_ctvlp.ui._compat import main_canvas, plain_viewer, seldom_thumbnail
+from napari_ctvlp.ui._compat import calm_list, main_canvas, plain_viewer, seldom_thumbnail
 from napari_ctvlp.ui.calm import paint_later
 from napari_ctvlp.ui.desk import Desk
 from napari_ctvlp.ui.editing import Editing
@@ -57,6 +57,7 @@ class Room(QObject):
         super().__init__()
         self._viewer = weakref.ref(viewer)
         self.bridge = bridge
+        calm_list(viewer)
         self._attended = ""
         self.session = Session(bridge)
         self.desk = Desk(viewer, self.session)

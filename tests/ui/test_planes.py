@@ -166,6 +166,7 @@ def test_clones_share_voxels_and_the_dock_lets_go(viewer, opened, paint):
 def test_a_stream_of_wishes_is_one_round_of_the_views_to_the_latest(viewer, opened, paint, chest):
     room, views, _ = opened
     look(room, views, paint, LIVER_RAS)
+    paint(1.0)  # until the crosshairs rest too
     moves = {plane: [] for plane in views.models}
     for plane, model in views.models.items():
         axis = model.dims.order[0]
@@ -197,9 +198,14 @@ def test_words_are_painted_and_a_move_paints_each_view_once(viewer, opened, pain
 
     for place, canvas in enumerate(canvases):
         canvas.events.draw.connect(lambda event, place=place: count(place))
+    rows = []
+    viewer.window._qt_viewer.layers.model().dataChanged.connect(lambda *row: rows.append(row))
     room.session.look_at(tuple(c + 7.0 for c in LIVER_RAS))
     paint(0.4)
     assert painted == [1, 1, 1]
+    assert not rows, "the layer list is left alone"
+    viewer.layers[0].name = "another"
+    assert rows
 
     mark = viewer.canvas.overlays["ctvlp bottom_center"]
     assert mark.text == "P"

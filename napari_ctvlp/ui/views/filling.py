@@ -51,18 +51,20 @@ class _Paint:
         return (*self.cells.shape[:3], *self.scale.tolist(), *self.start.tolist())
 
     def plane(self, dims: Dims) -> Picture | None:
-        """Return the slice a view shows, None beside the grid."""
+        """Return the slice a view shows; None beside the grid, or where it is empty."""
         axis, (down, right) = dims.order[0], dims.displayed
         number = round((dims.point[axis] - self.start[axis]) / self.scale[axis])
         if not 0 <= number < self.cells.shape[axis]:
             return None
         cells = self.cells[(slice(None),) * axis + (number,)]
+        low, high = self.limits
+        if not (cells[..., 3].any() if self.colours is None else cells.max() > low):
+            return None
         cells = cells if down < right else cells.swapaxes(0, 1)
         if self.colours is None:
             out = cells * np.float32(self.opacity / 255)
             out[..., :3] *= cells[..., 3:] / np.float32(255)
             return np.asarray(out, np.float32)
-        low, high = self.limits
         steps = np.clip((cells - low) * ((_STEPS - 1) / (high - low)), 0, _STEPS - 1)
         picture: Picture = self.colours[steps.astype(np.uint8)]
         return picture
