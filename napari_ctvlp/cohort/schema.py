@@ -65,7 +65,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("precision", "text", "and in which precision"),
         Column("threads", "count", "CPU threads; other numbers may change the last bits"),
         Column("tokens", "flag", "whether `tokens/` holds its tokens and labels"),
-        Column("recipe", "text", "SHA-256 over input, digests and phrases: another one is stale"),
+        Column("recipe", "text", "SHA-256 over input, models, phrases, own words: else stale"),
     ),
     "organs": (
         _SCAN,
