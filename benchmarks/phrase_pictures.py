@@ -156,9 +156,10 @@ class Pictures:
         print("disagree:", [panel.rows[n].text for n in split])
         before = self.session.study.heatmap
         panel.table.selectRow(split[-1])
-        panel.table.scrollToItem(panel.table.item(split[-1], 1))
         panel.table.cellClicked.emit(split[-1], 0)
         self.until(lambda: self.session.study.heatmap is not before, "its map")
+        self.shoot("report", panel)  # gives the dock its height
+        panel.table.scrollToItem(panel.table.item(split[-1], 1))
         self.shoot("report", panel)
         panel.tabs.setCurrentIndex(1)
         panel.write_button.click()
