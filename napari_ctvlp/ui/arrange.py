@@ -18,7 +18,7 @@ PLUGIN_TITLE = "CT reading room"
 #: Title of each dock: its module under ``napari_ctvlp.ui``, its class, and what that is given.
 DOCKS = {
     "Phrases": ("docks.phrases", "PhrasesDock", "session"),
-    "Answers": ("docks.answers", "AnswersDock", "room"),
+    "Answers": ("docks.answers", "AnswersDock", "opener"),
     "Attention": ("docks.attention", "AttentionDock", "room"),
     "Checks": ("docks.checks", "ChecksDock", "room"),
     "Organs": ("docks.organs", "OrgansDock", "room"),
@@ -66,7 +66,9 @@ def make_dock(title: str, viewer: Any) -> QWidget:
 
         return RunDock(room, lambda: lay_out(room.viewer))
     module, name, given = DOCKS[title]
-    dock: Callable[[Any], QWidget] = getattr(import_module(f"napari_ctvlp.ui.{module}"), name)
+    dock: Callable[..., QWidget] = getattr(import_module(f"napari_ctvlp.ui.{module}"), name)
+    if given == "opener":
+        return dock(room, lambda title: open_dock(room.viewer, title))
     return dock(room if given == "room" else room.session)
 
 

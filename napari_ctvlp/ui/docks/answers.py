@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 from qtpy.QtCore import Qt
@@ -22,7 +23,6 @@ from napari_ctvlp.core.composite import volume_ml
 from napari_ctvlp.core.heatmap import Heatmap
 from napari_ctvlp.errors import CtvlpError
 from napari_ctvlp.models import store
-from napari_ctvlp.ui.arrange import open_dock
 from napari_ctvlp.ui.docks.run import encoder_ids
 from napari_ctvlp.ui.gallery import Answer, gallery_of, named
 from napari_ctvlp.ui.palette import organ_title
@@ -45,11 +45,13 @@ class AnswersDock(QWidget):
     Parameters
     ----------
     room : Room
+    open_dock : callable, optional
+        Opens the dock of a title.
     """
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, open_dock: Callable[[str], object] | None = None) -> None:
         super().__init__()
-        self.room, self.gallery = room, gallery_of(room)
+        self.room, self.gallery, self.open_dock = room, gallery_of(room), open_dock
         self.table = plain_table(*COLUMNS)
         self.together = QCheckBox("&Draw the ticked phrases together")
         self.level = QDoubleSpinBox()
@@ -98,8 +100,8 @@ class AnswersDock(QWidget):
         first, second = chosen
         self.together.setChecked(False)
         study.put("heatmap", first.heat)
-        if not len(self.room.session.beside_wanted):
-            open_dock(self.room.viewer, "Compare")
+        if self.open_dock is not None and not len(self.room.session.beside_wanted):
+            self.open_dock("Compare")
         self.room.session.beside_wanted.emit(second.heat)
         alike = all(one.heat.kind == "probability" for one in chosen)
         scale = "One scale for both." if alike else "Each on a scale of its own."
