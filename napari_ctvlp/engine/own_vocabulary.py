@@ -121,5 +121,5 @@ def _unread(path: Path, error: Exception) -> InputRefused:
         "bad-vocabulary",
         "a text file in UTF-8 in the settings folder.",
         f"{path.name} cannot be used ({type(error).__name__}).",
-        "Mend or delete it; until then the words from before are used.",
+        "Mend or delete it; until then an open window keeps the words from before.",
     )

@@ -166,5 +166,5 @@ def _refused(found: str) -> InputRefused:
         "bad-vocabulary",
         "tables [[finding]] with a name, organs and words (docs/findings.md).",
         found,
-        "Mend the file; until then the words from before are used.",
+        "Mend the file; until then an open window keeps the words from before.",
     )
