@@ -39,7 +39,7 @@ def find(
     for name, words in opened.damaged.items():
         say(f"{name}: {words}")
     ranking = search(opened, phrase, where=where, top=top, device=device)
-    rows = [plain(row) for row in ranking.rows]
+    rows = [plain(row._asdict()) for row in ranking.rows]
     if paths:
         _name(opened, rows)
     answer = {

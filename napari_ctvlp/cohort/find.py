@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,7 @@ Vectors = NDArray[np.float32]
 WHOLE = ""
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """One scan of a ranking.
 
     Attributes
@@ -139,18 +138,15 @@ class Index:
         if where.strip():
             order = order[self._allowed(where)[order]]
         shown = order[:top]
-        told = scores[shown].tolist()
-        rows = tuple(
-            map(
-                Found,
-                range(1, len(shown) + 1),
-                (self.scans[n] for n in shown.tolist()),
-                (organs[n] for n in best[shown].tolist()),
-                told,
-                percentile[shown].tolist(),
-                map(limits.answer, told),
-            )
+        columns = (
+            range(1, len(shown) + 1),
+            map(self.scans.__getitem__, shown.tolist()),
+            map(organs.__getitem__, best[shown].tolist()),
+            scores[shown].tolist(),
+            percentile[shown].tolist(),
+            limits.answers(scores[shown]),
         )
+        rows = tuple(map(Found._make, zip(*columns, strict=True)))
         return Ranking(rows, phrase, tuple(organs), len(judged), limits)
 
     def scores(

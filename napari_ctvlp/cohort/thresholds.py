@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_ctvlp.cohort.store import ABSENT_UP_TO, LEAST_SCANS, PRESENT_FROM, Store
 from napari_ctvlp.core.phrase import Phrase
@@ -34,11 +34,12 @@ class Limits:
     absent: float
     words: str
 
-    def answer(self, score: float) -> str:
-        """Return one of the three answers."""
-        if score >= self.present:
-            return "present"
-        return "absent" if score < self.absent else "cannot tell"
+    def answers(self, scores: ArrayLike) -> list[str]:
+        """Return one of the three answers for each score, shape (n,)."""
+        exact = np.asarray(scores, np.float64)  # as the limits are: no rounding between them
+        under = np.where(exact < self.absent, "absent", "cannot tell")
+        told: list[str] = np.where(exact >= self.present, "present", under).tolist()
+        return told
 
 
 def limits_of(

@@ -120,11 +120,11 @@ def test_limits_of_labels_follow_the_cards_and_never_cross():
     yes, no = np.arange(50, 150, dtype=np.float32), np.arange(100, dtype=np.float32)
     limits = from_labels(yes, no, "x")
     assert (limits.present, limits.absent) == pytest.approx((89.1, 59.9), abs=0.01)
-    assert [limits.answer(v) for v in (59, 70, 95)] == ["absent", "cannot tell", "present"]
+    assert limits.answers([59, 70, 95]) == ["absent", "cannot tell", "present"]
     apart = from_labels(yes + 100, no, "x")
     assert apart.present == apart.absent
     small = from_rarity(no[:20], "tiny")
-    assert small.answer(1e9) == small.answer(-1e9) == "cannot tell"
+    assert small.answers([1e9, -1e9]) == ["cannot tell", "cannot tell"]
     assert "tiny has 20 scans" in small.words
 
 
