@@ -10,6 +10,7 @@ from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.encoding import TextVector
 from napari_ctvlp.core.geometry import Affine, spacing
 from napari_ctvlp.core.heatmap import Gate
+from napari_ctvlp.core.keeping import keep
 from napari_ctvlp.core.lexicon import matches, words
 from napari_ctvlp.core.lobes import lobe_field, lobe_of
 from napari_ctvlp.core.phrase import Phrase
@@ -55,11 +56,7 @@ def _field(
     if not names:
         return np.ones(shape, dtype=np.bool_)
     grid = (tuple(shape), np.asarray(affine).tobytes())
-    kept = vars(anatomy).get("_fields")
-    if kept is None or kept[0] != grid:
-        kept = (grid, {})
-        object.__setattr__(anatomy, "_fields", kept)
-    fields: dict[tuple[tuple[str, ...], float], Mask] = kept[1]
+    fields: dict[tuple[tuple[str, ...], float], Mask] = keep(anatomy, "_fields", dict, grid)
     if (names, margin) not in fields:
         found = np.logical_or.reduce([region(anatomy, name, shape, affine) for name in names])
         if margin > 0:

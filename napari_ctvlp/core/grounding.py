@@ -33,6 +33,7 @@ from napari_ctvlp.core.extent import out_of_view
 from napari_ctvlp.core.gating import allowed_field, is_foreign, main_concept, missing_organ
 from napari_ctvlp.core.geometry import Affine, spacing, transform
 from napari_ctvlp.core.heatmap import Background, Gate, Heatmap, Verdict
+from napari_ctvlp.core.keeping import keep
 from napari_ctvlp.core.phrase import Phrase
 from napari_ctvlp.core.regions import side_mm
 from napari_ctvlp.core.spread import organ_shares
@@ -201,11 +202,7 @@ def _logits(grid: TokenGrid, vector: TextVector) -> Array:
 
 def rows_of(grid: TokenGrid) -> Array:
     """Return the valid tokens as float32 rows, kept with the grid: phrases come by the dozen."""
-    kept = vars(grid).get("_rows")
-    if not isinstance(kept, np.ndarray):
-        kept = grid.tokens[grid.valid].astype(np.float32)
-        object.__setattr__(grid, "_rows", kept)
-    return kept
+    return keep(grid, "_rows", lambda: grid.tokens[grid.valid].astype(np.float32))
 
 
 def _smooth(values: Array, grid: TokenGrid, sigma_mm: float) -> Array:
@@ -218,11 +215,11 @@ def _smooth(values: Array, grid: TokenGrid, sigma_mm: float) -> Array:
 
 def _weights(grid: TokenGrid, sigma_mm: float) -> Array:
     """Return the smoothed valid mask, kept with the grid."""
-    kept: dict[float, Array] = vars(grid).setdefault("_smoothing", {})
-    if sigma_mm not in kept:
+    weights: dict[float, Array] = vars(grid).setdefault("_smoothing", {})
+    if sigma_mm not in weights:
         width = sigma_mm / spacing(grid.affine)
-        kept[sigma_mm] = np.maximum(_gaussian(grid.valid.astype(np.float32), width), 1e-6)
-    return kept[sigma_mm]
+        weights[sigma_mm] = np.maximum(_gaussian(grid.valid.astype(np.float32), width), 1e-6)
+    return weights[sigma_mm]
 
 
 def _gaussian(values: Array, width: NDArray[np.float64]) -> Array:
@@ -241,12 +238,9 @@ def _last_map(
     """Return a phrase's map; the last is kept with the grid: only the gate tells sides apart."""
     numbers = (settings.sigma_mm, settings.mirror, settings.mirror_sigma_mm)
     key = (vector.vector.tobytes(), vector.bias, *numbers)
-    kept = vars(grid).get("_last_map")
-    if kept is None or kept[0] != key or kept[1] is not anatomy:
-        kept = (key, anatomy, _map(grid, vector, anatomy, settings))
-        object.__setattr__(grid, "_last_map", kept)
-    values: Array = kept[2]
-    return values
+    return keep(
+        grid, "_last_map", lambda: _map(grid, vector, anatomy, settings), key, same=(anatomy,)
+    )
 
 
 def _minus_mirror(values: Array, grid: TokenGrid, anatomy: AnatomyMap, settings: Settings) -> Array:
@@ -295,14 +289,14 @@ def _neutral_peaks(
     allowed: Mask,
 ) -> NDArray[np.float16]:
     """Return each neutral phrase's highest value in a gate, kept for the last gates, (n,)."""
-    maps, kept = _neutral_maps(grid, anatomy, neutral, settings)
+    maps, peaks = _neutral_maps(grid, anatomy, neutral, settings)
     gated = allowed[grid.valid]
     key = np.packbits(gated).tobytes()
-    if key not in kept:
-        if len(kept) == _GATES:
-            kept.clear()
-        kept[key] = maps[:, gated].max(axis=1)
-    return kept[key]
+    if key not in peaks:
+        if len(peaks) == _GATES:
+            peaks.clear()
+        peaks[key] = maps[:, gated].max(axis=1)
+    return peaks[key]
 
 
 def _neutral_maps(
@@ -313,14 +307,13 @@ def _neutral_maps(
     Kept with the grid.
     """
     numbers = (settings.sigma_mm, settings.mirror, settings.mirror_sigma_mm)
-    key = (*numbers, *(id(vector) for vector in neutral))
-    kept = vars(grid).get("_neutral")
-    if kept is None or kept[0] != key or (settings.mirror > 0 and kept[4] is not anatomy):
+
+    def make() -> tuple[NDArray[np.float16], dict[bytes, NDArray[np.float16]]]:
         maps = [_map(grid, vector, anatomy, settings)[grid.valid] for vector in neutral]
-        stacked = np.stack([one.astype(np.float16) for one in maps])
-        kept = (key, stacked, {}, tuple(neutral), anatomy)
-        object.__setattr__(grid, "_neutral", kept)
-    return kept[1], kept[2]
+        return np.stack([one.astype(np.float16) for one in maps]), {}
+
+    mirrored_in = anatomy if settings.mirror > 0 else None
+    return keep(grid, "_neutral", make, numbers, same=(*neutral, mirrored_in))
 
 
 def _verdict(

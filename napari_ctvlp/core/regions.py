@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,7 @@ from scipy import ndimage
 from napari_ctvlp.core.anatomy import AnatomyMap, with_parts
 from napari_ctvlp.core.geometry import Affine, ras_to_screen, spacing, transform
 from napari_ctvlp.core.hull import both_sides, convex_slices
+from napari_ctvlp.core.keeping import keep
 from napari_ctvlp.errors import CtvlpError
 
 Mask = NDArray[np.bool_]
@@ -141,18 +142,18 @@ class Regions:
 
 def regions(anatomy: AnatomyMap) -> Regions:
     """Return the regions of an anatomy; the same object each time."""
-    kept = vars(anatomy).get("_regions")
-    if not isinstance(kept, Regions):
-        factor = np.maximum(1, np.floor(STEP_MM / spacing(anatomy.affine) + 0.5)).astype(int)
-        first = np.minimum((factor - 1) // 2, np.array(anatomy.labels.shape) - 1)
-        picks = tuple(slice(a, None, b) for a, b in zip(first, factor, strict=True))
-        affine = anatomy.affine.copy()
-        affine[:3, 3] = transform(affine, first)
-        affine[:3, :3] *= factor
-        ids = {organ.name: organ.id for organ in anatomy.organs}
-        kept = Regions(np.ascontiguousarray(anatomy.labels[picks]), affine, ids)
-        object.__setattr__(anatomy, "_regions", kept)
-    return kept
+    return keep(anatomy, "_regions", lambda: _regions(anatomy))
+
+
+def _regions(anatomy: AnatomyMap) -> Regions:
+    factor = np.maximum(1, np.floor(STEP_MM / spacing(anatomy.affine) + 0.5)).astype(int)
+    first = np.minimum((factor - 1) // 2, np.array(anatomy.labels.shape) - 1)
+    picks = tuple(slice(a, None, b) for a, b in zip(first, factor, strict=True))
+    affine = anatomy.affine.copy()
+    affine[:3, 3] = transform(affine, first)
+    affine[:3, :3] *= factor
+    ids = {organ.name: organ.id for organ in anatomy.organs}
+    return Regions(np.ascontiguousarray(anatomy.labels[picks]), affine, ids)
 
 
 def region(
@@ -208,12 +209,8 @@ def _labels_on(
 ) -> NDArray[np.uint8 | np.uint16]:
     """Return the anatomy's labels on a grid; those of the last grid are kept with it."""
     key = (tuple(shape), np.asarray(affine).tobytes())
-    kept = vars(anatomy).get("_labels_on")
-    if kept is None or kept[0] != key:
-        kept = (key, _nearest(anatomy.labels, anatomy.affine, shape, affine))
-        object.__setattr__(anatomy, "_labels_on", kept)
-    labels: NDArray[Any] = kept[1]
-    return labels
+    labels = anatomy.labels
+    return keep(anatomy, "_labels_on", lambda: _nearest(labels, anatomy.affine, shape, affine), key)
 
 
 def sampled(mask: Mask, anatomy: AnatomyMap, shape: tuple[int, ...], affine: Affine) -> Mask:

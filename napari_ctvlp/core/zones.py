@@ -15,9 +15,10 @@ from scipy import ndimage
 
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.geometry import Affine, spacing
+from napari_ctvlp.core.keeping import keep
 from napari_ctvlp.core.lobes import LOBES
 from napari_ctvlp.core.phrase import Phrase
-from napari_ctvlp.core.regions import regions, sampled
+from napari_ctvlp.core.regions import Regions, regions, sampled
 from napari_ctvlp.core.vocabulary import findings, places
 
 Mask = NDArray[np.bool_]
@@ -126,19 +127,18 @@ def zone_field(
 
 def _shape(anatomy: AnatomyMap) -> Shape:
     """Return the lungs' shape; worked out once per anatomy."""
-    kept = vars(anatomy).get("_lung_shape")
-    if not isinstance(kept, Shape):
-        own = regions(anatomy)
-        space = own.thorax & ~own.mediastinum
-        step = spacing(own.affine)
-        kept = Shape(
-            _fraction(own.lungs, 0)[:, None, None],
-            _fraction(own.lungs, 1)[None, :, None],
-            ndimage.distance_transform_edt(space, sampling=step),
-            ndimage.distance_transform_edt(~own.mediastinum, sampling=step),
-        )
-        object.__setattr__(anatomy, "_lung_shape", kept)
-    return kept
+    return keep(anatomy, "_lung_shape", lambda: _worked_out(regions(anatomy)))
+
+
+def _worked_out(own: Regions) -> Shape:
+    space = own.thorax & ~own.mediastinum
+    step = spacing(own.affine)
+    return Shape(
+        _fraction(own.lungs, 0)[:, None, None],
+        _fraction(own.lungs, 1)[None, :, None],
+        ndimage.distance_transform_edt(space, sampling=step),
+        ndimage.distance_transform_edt(~own.mediastinum, sampling=step),
+    )
 
 
 def _fraction(mask: Mask, axis: int) -> Map:
