@@ -109,6 +109,19 @@ def paint(turn_once: Callable[[], None]) -> Callable[[], None]:
     return turn
 
 
+@pytest.fixture
+def docked(room, qtbot):
+    """Return a function that makes a dock of the room, a fixture of each file."""
+    from napari_ctvlp.ui.arrange import make_dock
+
+    def make(title):
+        widget = make_dock(title, room.viewer)
+        qtbot.addWidget(widget)
+        return widget
+
+    return make
+
+
 def grey_centre(image: np.ndarray, level: int = 120) -> tuple[float, float]:
     """Return where bright grey pixels lie, (down, right) in 0..1; overlays are coloured or thin."""
     rgb = image[..., :3].astype(int)

@@ -41,16 +41,6 @@ def room(bridge, chest):
     made.session.open(None)
 
 
-@pytest.fixture
-def docked(room, qtbot):
-    def added(title):
-        made = make_dock(title, room.viewer)
-        qtbot.addWidget(made)
-        return made
-
-    return added
-
-
 def heat(scan, text, model="mini", factor=2, **more):
     shape = tuple(n // factor for n in scan.shape)
     values = np.zeros(shape, np.float32)

@@ -24,7 +24,7 @@ from napari_ctvlp.core.scan import Scan
 from napari_ctvlp.engine.opening import open_scan
 from napari_ctvlp.engine.sessions import saved_session, write_session
 from napari_ctvlp.errors import JobCancelled
-from napari_ctvlp.ui.arrange import lay_out, make_dock
+from napari_ctvlp.ui.arrange import lay_out
 from napari_ctvlp.ui.docks.export import KINDS
 from napari_ctvlp.ui.files import FileWork
 from napari_ctvlp.ui.layers import noun_of
@@ -44,18 +44,6 @@ def room(make_napari_viewer, bridge, monkeypatch, tmp_path):
     made = room_of(make_napari_viewer())
     monkeypatch.setattr(made, "start", lambda: None)
     return made
-
-
-@pytest.fixture
-def dock(room, qtbot):
-    """Return a function that makes a dock of the room."""
-
-    def make(title):
-        widget = make_dock(title, room.viewer)
-        qtbot.addWidget(widget)
-        return widget
-
-    return make
 
 
 @pytest.fixture
@@ -85,8 +73,8 @@ def put_results(room):
     )
 
 
-def test_one_suitable_series_opens_without_a_question(room, dock, folder, wait):
-    picker = dock("Studies")
+def test_one_suitable_series_opens_without_a_question(room, docked, folder, wait):
+    picker = docked("Studies")
     picker.studies.look([folder])
     assert picker.stop.isEnabled()
     wait(lambda: room.session.study is not None, 60)
@@ -98,8 +86,8 @@ def test_one_suitable_series_opens_without_a_question(room, dock, folder, wait):
     assert picker.state.text() == "Opened."
 
 
-def test_the_list_shows_what_there_is_and_hides_names(room, dock, folder, wait):
-    picker = dock("Studies")
+def test_the_list_shows_what_there_is_and_hides_names(room, docked, folder, wait):
+    picker = docked("Studies")
     picker.studies.look([folder])
     wait(lambda: picker.studies.survey is not None, 60)
     top = picker.tree.topLevelItem(0)
@@ -112,11 +100,13 @@ def test_the_list_shows_what_there_is_and_hides_names(room, dock, folder, wait):
     assert not rows[0].icon(0).isNull()
     picker.names.setChecked(True)
     assert top.text(0) == "Patient 1"
-    assert dock("Studies").names.isChecked(), "the choice is kept"
+    assert docked("Studies").names.isChecked(), "the choice is kept"
 
 
-def test_a_click_opens_a_series_with_its_middle_slice_first(room, dock, folder, wait, monkeypatch):
-    picker = dock("Studies")
+def test_a_click_opens_a_series_with_its_middle_slice_first(
+    room, docked, folder, wait, monkeypatch
+):
+    picker = docked("Studies")
     seen = []
     room.viewer.layers.events.inserted.connect(
         lambda event: seen.append((event.value.name, [*room.viewer.canvas.overlays]))
@@ -132,9 +122,9 @@ def test_a_click_opens_a_series_with_its_middle_slice_first(room, dock, folder, 
 
 
 def test_a_slice_is_seen_before_the_survey_and_the_scan_takes_its_place(
-    room, dock, folder, wait, paint
+    room, docked, folder, wait, paint
 ):
-    studies = dock("Studies").studies
+    studies = docked("Studies").studies
     seen, surveyed = [], []
     studies.surveyed.connect(surveyed.append)
 
@@ -157,7 +147,7 @@ def test_a_slice_is_seen_before_the_survey_and_the_scan_takes_its_place(
     assert any(np.array_equal(pixels[0], plane) for plane in plain.hu)
 
 
-def test_a_slice_of_what_is_not_opened_goes_away(room, dock, samples, tmp_path, wait):
+def test_a_slice_of_what_is_not_opened_goes_away(room, docked, samples, tmp_path, wait):
     first, second = (samples.Series(tmp_path / name, count=12) for name in "ab")
     for series in (first, second):
         series.write()
@@ -166,7 +156,7 @@ def test_a_slice_of_what_is_not_opened_goes_away(room, dock, samples, tmp_path, 
     (tmp_path / "b").rmdir()
     shown = []
     room.viewer.layers.events.inserted.connect(lambda event: shown.append(event.value.name))
-    studies = dock("Studies").studies
+    studies = docked("Studies").studies
     studies.look([tmp_path])
     wait(lambda: studies.survey is not None, 60)
     assert studies.survey.only is None
@@ -190,7 +180,7 @@ def test_what_is_shown_is_painted_before_the_job_goes_on(qtbot, wait):
     assert events == ["a picture", "further", "all"]
 
 
-def test_a_window_may_close_while_a_folder_is_read(room, dock, folder, wait, paint, monkeypatch):
+def test_a_window_may_close_while_a_folder_is_read(room, docked, folder, wait, paint, monkeypatch):
     going, closed, ended = threading.Event(), threading.Event(), threading.Event()
     reading = napari_ctvlp.engine.opening.open_item
 
@@ -203,7 +193,7 @@ def test_a_window_may_close_while_a_folder_is_read(room, dock, folder, wait, pai
             ended.set()
 
     monkeypatch.setattr(napari_ctvlp.engine.opening, "open_item", slow)
-    dock("Studies").studies.look([folder / "a"])
+    docked("Studies").studies.look([folder / "a"])
     wait(going.is_set, 60)
     assert [layer.name for layer in room.viewer.layers] == ["Thorax (provisional)"]
     room.viewer.close()
@@ -213,8 +203,8 @@ def test_a_window_may_close_while_a_folder_is_read(room, dock, folder, wait, pai
     assert room.session.study is None
 
 
-def test_a_cancel_changes_nothing_and_a_refusal_is_told(room, dock, folder, tmp_path, wait):
-    picker = dock("Studies")
+def test_a_cancel_changes_nothing_and_a_refusal_is_told(room, docked, folder, tmp_path, wait):
+    picker = docked("Studies")
     failures = []
     picker.studies.failed.connect(failures.append)
     picker.studies.look([folder])
@@ -230,9 +220,9 @@ def test_a_cancel_changes_nothing_and_a_refusal_is_told(room, dock, folder, tmp_
 
 
 def test_a_folder_dropped_on_the_window_is_ours_and_a_picture_is_napari_s(
-    room, dock, folder, tmp_path, wait
+    room, docked, folder, tmp_path, wait
 ):
-    picker = dock("Studies")
+    picker = docked("Studies")
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
     target = room.viewer.window._qt_viewer
 
@@ -250,12 +240,12 @@ def test_a_folder_dropped_on_the_window_is_ours_and_a_picture_is_napari_s(
     wait(lambda: room.session.study is not None, 60)
 
 
-def test_a_label_map_opens_over_the_study(room, dock, folder, samples, tmp_path, wait):
-    picker = dock("Studies")
+def test_a_label_map_opens_over_the_study(room, docked, folder, samples, tmp_path, wait):
+    picker = docked("Studies")
     picker.studies.look([folder])
     wait(lambda: room.session.study is not None, 60)
     put_results(room)
-    exporter = dock("Export")
+    exporter = docked("Export")
     exporter.save_to("Organs as NIfTI", tmp_path / "organs.nii.gz")
     wait(lambda: "Saved" in exporter.state.text(), 60)
     picker.studies.look([tmp_path / "organs.nii.gz"])
@@ -264,10 +254,10 @@ def test_a_label_map_opens_over_the_study(room, dock, folder, samples, tmp_path,
     assert sum(isinstance(layer, Labels) for layer in room.viewer.layers) == 1
 
 
-def test_segments_with_numbers_only_are_named_in_a_table(room, dock, folder, samples, wait):
-    dock("Studies").studies.look([folder])
+def test_segments_with_numbers_only_are_named_in_a_table(room, docked, folder, samples, wait):
+    docked("Studies").studies.look([folder])
     wait(lambda: room.session.study is not None, 60)
-    study, organs = room.session.study, dock("Organs")
+    study, organs = room.session.study, docked("Organs")
     labels = np.zeros(study.scan.shape, np.uint8)
     labels[2:8, 1:4, 1:3], labels[2:8, 1:4, 3:5], labels[9, 1, 1] = 1, 2, 5
     rows = [(n, f"label_{n}") for n in (1, 2, 5)]
@@ -292,8 +282,8 @@ def test_segments_with_numbers_only_are_named_in_a_table(room, dock, folder, sam
     assert int((study.anatomy.labels == 1).sum()) == int(((labels == 1) | (labels == 5)).sum())
 
 
-def test_the_passport_tells_geometry_and_objects_in_words(room, dock, wait):
-    panel = dock("Passport")
+def test_the_passport_tells_geometry_and_objects_in_words(room, docked, wait):
+    panel = docked("Passport")
     assert "No CT" in panel.text.text()
     scan = phantom()
     mirrored = Scan(scan.hu[:, :, ::-1], scan.affine, scan.source, scan.meta)
@@ -311,10 +301,10 @@ def test_the_passport_tells_geometry_and_objects_in_words(room, dock, wait):
     assert "mirror image" in QApplication.clipboard().text()
 
 
-def test_key_images_bring_a_view_back_and_the_finding_is_text(room, dock, folder, wait):
-    dock("Studies").studies.look([folder])
+def test_key_images_bring_a_view_back_and_the_finding_is_text(room, docked, folder, wait):
+    docked("Studies").studies.look([folder])
     wait(lambda: room.session.study is not None, 60)
-    panel = dock("Key images")
+    panel = docked("Key images")
     panel.text.click()
     assert "no finding yet" in panel.state.text()
     put_results(room)
@@ -336,11 +326,11 @@ def test_key_images_bring_a_view_back_and_the_finding_is_text(room, dock, folder
     assert not panel.book.images
 
 
-def test_everything_is_saved_and_no_name_is_in_it(room, dock, folder, tmp_path, wait, capfd):
-    dock("Studies").studies.look([folder])
+def test_everything_is_saved_and_no_name_is_in_it(room, docked, folder, tmp_path, wait, capfd):
+    docked("Studies").studies.look([folder])
     wait(lambda: room.session.study is not None, 60)
     put_results(room)
-    panel, out = dock("Export"), tmp_path / "out"
+    panel, out = docked("Export"), tmp_path / "out"
     out.mkdir()
     digest = room.session.study.scan.digest
     for kind, (end, needed) in KINDS.items():
@@ -365,8 +355,8 @@ def test_everything_is_saved_and_no_name_is_in_it(room, dock, folder, tmp_path, 
     assert picture.width() > 330
 
 
-def test_no_noun_of_the_session_knows_the_patient(room, dock, folder, wait):
-    dock("Studies").studies.look([folder])
+def test_no_noun_of_the_session_knows_the_patient(room, docked, folder, wait):
+    docked("Studies").studies.look([folder])
     wait(lambda: room.session.study is not None, 60)
     scan = room.session.study.scan
     told = f"{scan.meta} {[layer.name for layer in room.viewer.layers]}"
@@ -375,7 +365,7 @@ def test_no_noun_of_the_session_knows_the_patient(room, dock, folder, wait):
 
 
 def test_a_session_shows_the_same_picture_with_the_same_numbers(
-    room, dock, monkeypatch, samples, tmp_path, wait
+    room, docked, monkeypatch, samples, tmp_path, wait
 ):
     monkeypatch.undo()
     small = phantom((44, 40, 52), (7.0, 7.0, 7.0))
@@ -383,10 +373,10 @@ def test_a_session_shows_the_same_picture_with_the_same_numbers(
     affine = np.diag([7.0, 7.0, 7.0, 1.0])
     affine[:3, 3] = [-7 * 51 / 2, -7 * 39 / 2, -7 * 43 / 2]
     path = samples.write_nifti(tmp_path / "ct.nii", stored, affine)
-    dock("Studies").studies.look([path])
+    docked("Studies").studies.look([path])
     session = room.session
     wait(lambda: session.study is not None and session.study.findings is not None, 280)
-    panel = dock("Export")
+    panel = docked("Export")
     session.ground("no pleural effusion", gate=False)
     wait(lambda: session.study.heatmap is not None, 120)
     denied = session.study.heatmap
@@ -424,19 +414,19 @@ def test_a_session_shows_the_same_picture_with_the_same_numbers(
 @pytest.mark.parametrize(
     "view", [{"shown": {"order": 1}}, {"shown": []}, {"images": [1]}, {"images": [{"shown": {}}]}]
 )
-def test_a_session_with_looks_that_are_none_is_refused(view, room, dock, tmp_path, samples, wait):
+def test_a_session_with_looks_that_are_none_is_refused(view, room, docked, tmp_path, samples, wait):
     scan = open_scan(samples.write_nifti(tmp_path / "ct.nii"))
     write_session(tmp_path / "session.json", saved_session(scan, [], view, model="mini"))
-    panel = dock("Export")
+    panel = docked("Export")
     panel.reopen.start(tmp_path / "session.json")
     wait(lambda: "holds others" in panel.state.text(), 60)
     assert room.session.study is None
 
 
-def test_a_second_study_scrolls_at_the_same_place_of_the_world(room, dock, wait):
+def test_a_second_study_scrolls_at_the_same_place_of_the_world(room, docked, wait):
     first, second = phantom((40, 36, 44), (8.0, 8.0, 8.0)), phantom((60, 36, 44), (6.0, 8.0, 8.0))
     room.add_scan(first)
-    panel = dock("Compare")
+    panel = docked("Compare")
     panel.compare_with(second)
     assert [noun_of(layer) for layer in panel.model.layers] == [second]
     room.session.look_at((-30.0, 10.0, -42.0))
@@ -461,8 +451,8 @@ def test_the_crosshair_lies_over_the_second_study(viewer, paint):
 
 
 @pytest.mark.parametrize("title", OURS)
-def test_every_control_has_a_tooltip_and_a_key(title, dock):
-    panel = dock(title)
+def test_every_control_has_a_tooltip_and_a_key(title, docked):
+    panel = docked(title)
     buttons = [one for one in panel.findChildren(QAbstractButton) if one.text()]
     assert buttons
     for button in buttons:
@@ -477,8 +467,8 @@ def test_every_control_has_a_tooltip_and_a_key(title, dock):
     assert len(set(keys)) == len(keys), "two controls share a key"
 
 
-def test_nouns_of_the_window_are_what_they_were(room, dock, folder, wait):
-    dock("Studies").studies.look([folder])
+def test_nouns_of_the_window_are_what_they_were(room, docked, folder, wait):
+    docked("Studies").studies.look([folder])
     wait(lambda: room.session.study is not None, 60)
     put_results(room)
     kinds = [type(noun_of(layer)) for layer in room.viewer.layers]
