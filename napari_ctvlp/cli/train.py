@@ -52,6 +52,9 @@ def run(
     config: Annotated[Path, typer.Option(help="The plan, as training/mini.toml.")],
     data: Data = PREPARED,
     runs: Annotated[Path | None, typer.Option(help="Folder of the run; runs/CONFIG.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Weights to begin with: a run's folder, mini-image file.")
+    ] = None,
     minutes: Annotated[float, typer.Option(help="Stop with a checkpoint after these.")] = math.inf,
 ) -> None:
     """Train the tower; goes on where the newest checkpoint stopped.
@@ -68,27 +71,24 @@ def run(
         source, validation = _studies(data, folder)
     else:
         source, validation = Source(_chests(data, "train")), _chests(data, "validation")
-    trainer = train(source, plan, folder, minutes, validation=validation)
+    begin = None if start is None else _start(start)
+    trainer = train(source, plan, folder, minutes, start=begin, validation=validation)
     typer.echo(f"{trainer.done} of {plan.steps} steps done in {folder}", err=True)
 
 
 @train.command()
-def refine(
+def average(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs from the same start.")],
     *,
-    data: Data = PREPARED,
-    runs: Runs,
-    start: Annotated[Path, typer.Option(help="Folder of the run to go on from.")],
-    seed: Seed = 1,
-    steps: Annotated[int, typer.Option(help="Steps to learn.")] = 550,
+    out: Annotated[Path, typer.Option(help="Folder of the run that holds their mean.")],
 ) -> None:
-    """Train on from another run's weights, with crops around its false peaks."""
-    from napari_ctvlp.training.config import Plan, Stage
-    from napari_ctvlp.training.trainer import train
+    """Average the weights of several runs, as seeds of one last stage; ``out`` can be shipped."""
+    from napari_ctvlp.training import rundir
 
     _one_thread()
-    plan = Plan(seed=seed, stages=(Stage(steps, rate=8e-4, warm=40, ramp=1, mine=True),))
-    trainer = train(_chests(data, "train"), plan, runs, start=_tower(start))
-    typer.echo(f"{trainer.done} of {plan.steps} steps done in {runs}", err=True)
+    out.mkdir(parents=True, exist_ok=True)
+    path = rundir.save(rundir.mean([rundir.newest(folder) for folder in runs]), out)
+    typer.echo(f"{path}: the mean of {len(runs)} runs", err=True)
 
 
 @train.command()
@@ -306,6 +306,19 @@ def _tower(runs: Path) -> Tower:
     from napari_ctvlp.training.trainer import Trainer
 
     return Trainer.resume(runs).averaged()
+
+
+def _start(path: Path) -> Tower:
+    """Read the tower of a run, or of an image file that was shipped."""
+    from napari_ctvlp.core.vocabulary import concepts
+    from napari_ctvlp.models.encoders.mini import load_image
+    from napari_ctvlp.models.protocol import Compute
+
+    if path.is_dir():
+        return _tower(path)
+    names = concepts()
+    found = tuple(row.name for row in names if row.kind == "finding")
+    return load_image(path, Compute(), len(names), found)[0]
 
 
 def _one_thread() -> None:

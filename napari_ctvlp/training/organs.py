@@ -54,7 +54,9 @@ class Plan:
     Attributes
     ----------
     seed, steps, size : int
-        Of weights and crops; crops; voxels a side.
+        Of weights and crops; voxels a side.
+    batch : int
+        Crops a step. Two take little longer than one, for which torch does without oneDNN.
     rate, head : float
         Peak learning rate, and how much faster the last layer learns.
     warm, clean, ramp : int
@@ -68,6 +70,7 @@ class Plan:
     seed: int = 0
     steps: int = 6000
     size: int = 48
+    batch: int = 2
     rate: float = 4e-3
     head: float = 3.0
     warm: int = 40
@@ -75,6 +78,23 @@ class Plan:
     ramp: int = 1200
     memory: float = 0.998
     labelled: int = 700
+
+
+def weights_of(path: Path) -> dict[str, Tensor]:
+    """Read the averaged weights of a checkpoint, or those of a file :func:`export` wrote."""
+    if path.suffix != ".safetensors":
+        mean: dict[str, Tensor] = torch.load(path, weights_only=True)["mean"]
+        return mean
+    from safetensors.torch import load_file
+
+    state = {n: v.float() for n, v in load_file(path).items() if not n.startswith("atlas.")}
+    state["head.bias"] += TAKEN_BACK * class_weights().log()
+    return state
+
+
+def class_weights() -> Tensor:
+    """Return the weight of each class in the cross-entropy, shape (classes,)."""
+    return torch.tensor([WEIGHTS.get(name, 1.0) for name in CLASSES])
 
 
 def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
@@ -86,8 +106,7 @@ def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
     labels : Tensor, shape (n, i, p, l)
         :data:`IGNORE` where nothing is known.
     """
-    weight = torch.tensor([WEIGHTS.get(name, 1.0) for name in CLASSES])
-    entropy = functional.cross_entropy(logits, labels, weight, ignore_index=IGNORE)
+    entropy = functional.cross_entropy(logits, labels, class_weights(), ignore_index=IGNORE)
     known = (labels != IGNORE).flatten()
     rows = logits.softmax(1).transpose(0, 1).flatten(1)[:, known]
     truth = labels.flatten()[known]
@@ -109,7 +128,7 @@ class Run:
     plan : Plan
     folder : Path
     start : Path, optional
-        Weights of another run to begin with.
+        Checkpoint of another run, or weights that were shipped, to begin with.
     """
 
     def __init__(
@@ -120,7 +139,7 @@ class Run:
         self.plan, self.folder, self.step = plan, folder, 0
         self.net, self.mean = OrganNet(), OrganNet()
         if start is not None:
-            self.net.load_state_dict(torch.load(start, weights_only=True)["mean"])
+            self.net.load_state_dict(weights_of(start))
         self.mean.load_state_dict(self.net.state_dict())
         channels_last(self.net)
         head = list(self.net.head.parameters())
@@ -181,10 +200,17 @@ class Run:
         strength = min(1.0, max(0.0, (self.step - plan.clean) / max(1, plan.ramp - plan.clean)))
         early = self.step < plan.labelled
         cases = [case for case in self.cases if case.full] if early else self.cases
-        crop = draw(cases or self.cases, plan.size, strength, Dice(plan.seed, self.step))
+        crops = [
+            draw(cases or self.cases, plan.size, strength, Dice(plan.seed, number))
+            for number in range(self.step * plan.batch, (self.step + 1) * plan.batch)
+        ]
+        hu, place, labels = (
+            torch.stack([getattr(crop, name) for crop in crops])
+            for name in ("hu", "place", "labels")
+        )
         with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
-            logits = self.net(inputs(crop.hu[None], crop.place[None]))
-        loss = loss_of(logits.float(), crop.labels[None])
+            logits = self.net(inputs(hu, place))
+        loss = loss_of(logits.float(), labels)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
@@ -236,8 +262,7 @@ def export(run: Path, atlas: OrganCase, folder: Path) -> str:
     from napari_ctvlp.models.store import sha256
 
     mean = torch.load(run / "checkpoint.pt", weights_only=True)["mean"]
-    weight = torch.tensor([WEIGHTS.get(name, 1.0) for name in CLASSES])
-    mean["head.bias"] -= TAKEN_BACK * weight.log()
+    mean["head.bias"] -= TAKEN_BACK * class_weights().log()
     state = {name: value.half().contiguous() for name, value in mean.items()}
     hu, labels, affine = atlas_of(atlas)
     steps = np.clip(np.round((hu - mini.ATLAS_LOWEST) / mini.ATLAS_STEP), 0, 255).astype(np.uint8)
@@ -272,16 +297,17 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("--leave", choices=(ATLAS, BELLY))
-    parser.add_argument("--start", type=Path, help="checkpoint whose weights to begin with")
+    parser.add_argument("--start", type=Path, help="checkpoint or weights file to begin with")
     parser.add_argument("--weights", type=Path, help="folder to write the weights into")
-    for name in ("seed", "steps", "clean", "ramp", "labelled"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(Plan, name))
+    free = ("seed", "steps", "batch", "rate", "warm", "clean", "ramp", "labelled")
+    for name in free:
+        value = getattr(Plan, name)
+        parser.add_argument(f"--{name}", type=type(value), default=value)
     options = parser.parse_args()
     torch.set_num_threads(1)
     every = prepare_all(options.data, options.run.parent / "prepared")
     drawn = {case.name: case for case in every if case.name in (ATLAS, BELLY)}
-    plan = Plan(options.seed, options.steps, clean=options.clean, ramp=options.ramp,
-                labelled=options.labelled)  # fmt: skip
+    plan = Plan(**{name: getattr(options, name) for name in free})
     run = Run(without(every, options.leave or ""), plan, options.run, options.start)
     run.train()
     for name, case in drawn.items():

@@ -58,6 +58,28 @@ def newest(folder: Path) -> dict[str, Any]:
     return state
 
 
+def mean(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the first of several checkpoints with the mean of all averaged weights.
+
+    Runs from one start end in one valley, where the mean does at least as well as its parts
+    (Wortsman et al. 2022, "Model soups", arXiv:2203.05482).
+
+    Raises
+    ------
+    ModelRefused
+        If the checkpoints are of different towers.
+    """
+    weights = [state["average"] for state in states]
+    if any({n: v.shape for n, v in w.items()} != {n: v.shape for n, v in weights[0].items()}
+           for w in weights):  # fmt: skip
+        raise ModelRefused(
+            "other-tower", "runs of the same tower.", "Their weights differ in name or shape.",
+            "Average runs that started from the same weights.",
+        )  # fmt: skip
+    both = {name: torch.stack([w[name].float() for w in weights]).mean(0) for name in weights[0]}
+    return {**states[0], "average": {n: v.to(weights[0][n].dtype) for n, v in both.items()}}
+
+
 def plan_of(state: Mapping[str, Any]) -> Plan:
     """Return the plan a checkpoint was made by."""
     return from_table(json.loads(state["plan"]))

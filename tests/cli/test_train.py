@@ -19,7 +19,7 @@ def _run(*words: str) -> tuple[int, str]:
 def test_the_house_of_commands():
     code, text = _run("--help")
     assert code == 0
-    names = ("prepare", "run", "refine", "check", "tune", "ship", "ablate", "expert", "text")
+    names = ("prepare", "run", "average", "check", "tune", "ship", "ablate", "expert", "text")
     assert all(f" {name} " in text for name in (*names, "organs"))
 
 

@@ -22,7 +22,7 @@ from napari_ctvlp.models.segmenters.mini_net import CLASSES, OrganNet, inputs
 from napari_ctvlp.models.segmenters.plausible import judge, ranges
 from napari_ctvlp.training.organ_crops import Dice, Loaded, draw
 from napari_ctvlp.training.organ_data import IGNORE, OrganCase, on_four_mm
-from napari_ctvlp.training.organs import Plan, Run, atlas_of, export, loss_of
+from napari_ctvlp.training.organs import Plan, Run, atlas_of, export, loss_of, weights_of
 
 #: Organs whose place in a chest nobody disputes, and the letter of their patient side.
 SIDED = {"lung_left": -1, "lung_right": 1, "liver": 1, "spleen": -1}
@@ -82,6 +82,14 @@ def test_a_broken_run_goes_on_to_the_same_weights(trained: Path, tmp_path: Path)
     ends = [torch.load(f / "checkpoint.pt", weights_only=True) for f in (trained, tmp_path)]
     for name, value in ends[0]["mean"].items():
         assert torch.equal(value, ends[1]["mean"][name]), name
+
+
+def test_a_run_begins_with_a_checkpoint_or_with_what_was_shipped(trained: Path) -> None:
+    """Shipping takes half of the class weights back and rounds to half precision."""
+    mean, shipped = (weights_of(trained / name) for name in ("checkpoint.pt", WEIGHTS))
+    assert mean.keys() == shipped.keys()
+    for name, value in mean.items():
+        torch.testing.assert_close(shipped[name], value, atol=2e-3, rtol=2e-3)
 
 
 def test_one_crop_is_learned_by_heart() -> None:

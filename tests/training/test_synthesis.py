@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from napari_ctvlp.training.data import Chest
+from napari_ctvlp.training.data import FLAG_SHIFT, WEAK_MASS, Chest
+from napari_ctvlp.training.synthesis import focal
 from napari_ctvlp.training.synthesis.canvas import FINDINGS, Chance
 from napari_ctvlp.training.synthesis.crops import PAINTERS, CropMaker
 from napari_ctvlp.training.targets import choose, concepts, targets
@@ -29,6 +32,18 @@ HU = {
 @pytest.fixture(scope="module")
 def maker(small_chest: Chest) -> CropMaker:
     return CropMaker([small_chest])
+
+
+@pytest.fixture(scope="module")
+def tumour_chest(small_chest: Chest) -> Chest:
+    """The small chest with a tumour of 28 mm and 67 HU, drawn in the right lung."""
+    i, p, left = np.meshgrid(*[np.arange(n) for n in small_chest.hu.shape], indexing="ij")
+    tumour = (i - 44) ** 2 + (p - 48) ** 2 + (left - 32) ** 2 < 49
+    return replace(
+        small_chest,
+        hu=np.where(tumour, np.int16(67), small_chest.hu),
+        labels=small_chest.labels | np.where(tumour, np.int16(WEAK_MASS << FLAG_SHIFT), 0),
+    )
 
 
 def _painted(maker: CropMaker, name: str):
@@ -112,6 +127,32 @@ def test_the_loss_takes_lesion_tokens_first(maker: CropMaker):
     chosen = choose(crop, target, kind, torch.Generator().manual_seed(0))
     assert len(set(chosen.tolist())) == len(chosen)
     assert int((kind[chosen] >= 0).sum()) == min(7000, int((kind >= 0).sum()))
+
+
+def test_a_real_tumour_is_set_in_elsewhere_with_its_own_hu(tumour_chest: Chest, monkeypatch):
+    """Turned and scaled; labelled as a mass, its edge into lung comes along and is not."""
+    monkeypatch.setattr(focal, "GRAFTED", 1.0)
+    maker = CropMaker([tumour_chest])
+    assert len(maker.grafts) == 1
+    assert maker.grafts[0].size_mm == pytest.approx(28, abs=1)
+    sizes = []
+    for seed in range(12):
+        crop = maker.make(seed, 0.0, ["mass"])
+        inside = crop.canvas.found == FINDINGS.index("mass") + 1
+        if not inside.any():
+            continue
+        assert float(crop.canvas.hu[inside].median()) == pytest.approx(67, abs=30)
+        rim = torch.nn.functional.max_pool3d(inside.float()[None, None], 3, 1, 1)[0, 0] > 0
+        rim &= ~inside & (crop.canvas.side > 0)
+        assert float(crop.canvas.hu[rim].mean()) < -200
+        assert [p.finding for p in crop.painted] == ["mass"]
+        sizes.append(crop.painted[0].size_mm)
+    assert len(sizes) > 6
+    assert max(sizes) > 1.3 * min(sizes)
+
+
+def test_without_a_drawn_tumour_there_is_nothing_to_set_in(small_chest: Chest):
+    assert CropMaker([small_chest]).grafts == ()
 
 
 def test_noise_has_unit_spread():

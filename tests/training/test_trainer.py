@@ -54,6 +54,27 @@ def test_a_broken_run_ends_like_an_unbroken_one(small_chest: Chest, tmp_path: Pa
     ]
 
 
+def test_the_mean_of_runs_from_one_start_is_a_run(small_chest: Chest, tmp_path: Path):
+    """As ``ctvlp train average`` makes it; a tower of another kind is refused."""
+    plan = replace(PLAN, stages=(Stage(steps=2, rate=8e-4, warm=1, ramp=1),))
+    start = Trainer(PLAN).averaged()
+    folders = [tmp_path / str(seed) for seed in (7, 8)]
+    runs = [
+        train([small_chest], replace(plan, seed=seed), folder, start=start)
+        for seed, folder in zip((7, 8), folders, strict=True)
+    ]
+    states = [rundir.newest(folder) for folder in folders]
+    rundir.save(rundir.mean(states), tmp_path)
+    both = Trainer.resume(tmp_path).averaged().state_dict()
+    first, second = (run.averaged().state_dict() for run in runs)
+    assert not torch.equal(first["stem.weight"], second["stem.weight"])
+    for name, value in both.items():
+        torch.testing.assert_close(value, (first[name] + second[name]) / 2)
+    finer = train([small_chest], replace(plan, detail=True), tmp_path / "finer")
+    with pytest.raises(ModelRefused, match="same weights"):
+        rundir.mean([states[0], finer.state()])
+
+
 def test_a_run_does_not_go_on_with_another_plan(small_chest: Chest, tmp_path: Path):
     train([small_chest], PLAN, tmp_path, minutes=0.0)
     with pytest.raises(InputRefused, match="seed was 3, is 4"):

@@ -129,6 +129,22 @@ class Chance:
         return unit
 
 
+@dataclass(frozen=True)
+class Graft:
+    """A real tumour, cut out of a training CT.
+
+    Attributes
+    ----------
+    volume : Tensor, shape (3, i, p, l)
+        HU + 1000, opacity of the tumour, opacity of it and its edge in aerated lung; 2 mm, IPL.
+    size_mm : float
+        Diameter of a ball of its volume.
+    """
+
+    volume: Tensor
+    size_mm: float
+
+
 @dataclass
 class Canvas:
     """One crop at 2 mm, IPL order, changed in place by the painters.
@@ -154,6 +170,8 @@ class Canvas:
         Organ ids in TotalSegmentator numbering, mirrored with the crop; 0 where unknown.
     deep : Tensor, bool, optional
         True more than 30 mm under the skin.
+    grafts : tuple of Graft
+        Real tumours that may be set in.
     """
 
     hu: Tensor
@@ -166,6 +184,7 @@ class Canvas:
     up: Tensor | None = None
     ids: Tensor | None = None
     deep: Tensor | None = None
+    grafts: tuple[Graft, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:

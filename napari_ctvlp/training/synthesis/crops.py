@@ -15,6 +15,7 @@ from napari_ctvlp.training.synthesis import (
     decoys,
     diffuse,
     focal,
+    graft,
     heart,
     kidney,
     liver,
@@ -151,6 +152,8 @@ class CropMaker:
         places = mined or {}
         self.device = device
         self.sources = [Source(c, places.get(c.case.name, []), device) for c in chests]
+        cut_out = (graft.graft_of(chest, device) for chest in chests)
+        self.grafts = tuple(one for one in cut_out if one is not None)
 
     def make(self, seed: int, strength: float = 1.0, findings: Sequence[str] | None = None) -> Crop:
         """Draw one crop.
@@ -174,6 +177,7 @@ class CropMaker:
         source = self._source(dice, around)
         flip = dice.chance(MIRRORED[family])
         canvas, place, flags, body_mm = source.cut(dice, strength, around, flip)
+        canvas.grafts = self.grafts
         scanner.contrast(canvas, dice, strength, source.chest.case)
         organs = organ_tokens(canvas, body_mm, chest=source.chest.case.chest)
         if findings is None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from napari_ctvlp.training.synthesis import graft
 from napari_ctvlp.training.synthesis.canvas import (
     CODE,
     FINDINGS,
@@ -20,6 +21,8 @@ from napari_ctvlp.training.synthesis.truth import tell
 
 #: How often a mass lies in a consolidation that is there, as one that shuts its bronchus does.
 OBSTRUCTING = 0.6
+#: How often a mass is a real one set in, where there are any.
+GRAFTED = 0.5
 
 
 def nodule(canvas: Canvas, dice: Chance) -> Painted | None:
@@ -54,10 +57,16 @@ def calcified_nodule(canvas: Canvas, dice: Chance) -> Painted | None:
 
 
 def mass(canvas: Canvas, dice: Chance) -> Painted | None:
-    """Paint a mass of 32 to 100 mm, some with a necrotic core, a haze or spicules."""
+    """Paint a mass of 32 to 100 mm, some with a necrotic core, a haze or spicules.
+
+    Half of them are real tumours of other CTs, where the canvas has any.
+    """
     centre = canvas.spot(_mass_place(canvas, dice), dice)
     if centre is None:
         return None
+    if canvas.grafts and dice.chance(GRAFTED):
+        real = canvas.grafts[dice.integer(0, len(canvas.grafts) - 1)]
+        return tell(canvas, "mass", "lung", graft.place(canvas, real, centre, dice))
     radius, rough = dice.log_uniform(16, 46), dice.uniform(0.06, 0.22)
     spiky = dice.chance(0.5)
     shape = blob(canvas, centre, radius, dice, axes=(0.8, 1.2), irregular=rough, spikes=spiky)
