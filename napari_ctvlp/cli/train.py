@@ -173,6 +173,25 @@ def ship(
 
 
 @train.command()
+def seed(
+    *,
+    runs: Runs,
+    out: Annotated[Path, typer.Option(help="Folder for 'ctvlp evaluate --seeds'.")],
+    weights: Annotated[Path, typer.Option(help="What shipped.")] = Path("weights"),
+    card: Annotated[Path, typer.Option(help="Its card.")] = Path(
+        "napari_ctvlp/models/cards/mini.toml"
+    ),
+) -> None:
+    """Export the tower of one run with everything else as it shipped, to compare seeds."""
+    from napari_ctvlp.models.encoders.mini import IMAGE_WEIGHTS
+    from napari_ctvlp.models.store import read_card
+    from napari_ctvlp.training.export import export_beside
+
+    image = str(read_card(card).settings.get("image", IMAGE_WEIGHTS))
+    export_beside(_tower(runs), image, weights, card, out)
+
+
+@train.command()
 def absence(
     *,
     data: Data = PREPARED,

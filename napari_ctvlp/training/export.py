@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from napari_ctvlp.models.encoders.mini_pool import Pool
 from napari_ctvlp.models.encoders.mini_tower import Tower
 from napari_ctvlp.models.store import sha256
 
+#: Lines of a card that name a file of weights.
+FILES = r'^"([\w.-]+\.safetensors)" = '
+
 
 def export(tower: Tower, pool: Pool, path: Path) -> str:
     """Write the image weights and return their SHA-256."""
@@ -22,6 +26,32 @@ def export(tower: Tower, pool: Pool, path: Path) -> str:
     state = {name: value.half().contiguous() for name, value in whole.state_dict().items()}
     save_file(state, path)
     return sha256(path)
+
+
+def export_beside(tower: Tower, image: str, weights: Path, card: Path, out: Path) -> None:
+    """Write a tower with everything else as it shipped: organ queries, heads, adapters, card.
+
+    Parameters
+    ----------
+    tower : Tower
+        Of a run that started from the shipped one, so that its tokens mean the same.
+    image : str
+        Name of the file with the tower.
+    weights, card : Path
+        Folder and card of what shipped.
+    out : Path
+        Folder that receives copies; ``ctvlp evaluate --seeds`` reads it.
+    """
+    from safetensors.torch import load_file, save_file
+
+    out.mkdir(parents=True, exist_ok=True)
+    text = card.read_text(encoding="utf-8")
+    for name in re.findall(FILES, text, re.MULTILINE):
+        shutil.copyfile(weights / name, out / name)
+    own = {f"tower.{name}": value.half().contiguous() for name, value in tower.state_dict().items()}
+    save_file(load_file(weights / image) | own, out / image)
+    shutil.copyfile(card, out / card.name)
+    write_hashes(out / card.name, out)
 
 
 def add_adapter(adapter: Adapter, head: Path) -> str:
@@ -52,7 +82,7 @@ def write_thresholds(card: Path, limits: Mapping[str, tuple[float, float]]) -> N
 def write_hashes(card: Path, folder: Path) -> None:
     """Write the SHA-256 of every weights file a card names into the card."""
     text = card.read_text(encoding="utf-8")
-    for name in re.findall(r'^"([\w.-]+\.safetensors)" = ', text, re.MULTILINE):
+    for name in re.findall(FILES, text, re.MULTILINE):
         line = f'"{name}" = "{sha256(folder / name)}"'
         text = re.sub(rf'^"{re.escape(name)}" = ".*"$', line, text, flags=re.MULTILINE)
     card.write_text(text, encoding="utf-8")

@@ -8,12 +8,16 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from napari_ctvlp.core.resources import weights_folder
 from napari_ctvlp.errors import ModelRefused
+from napari_ctvlp.evaluation.reader import Model
 from napari_ctvlp.models import store
+from napari_ctvlp.models.encoders.mini import IMAGE_WEIGHTS
 from napari_ctvlp.models.encoders.mini_adapter import Adapter
 from napari_ctvlp.models.encoders.mini_text import ConceptHead
+from napari_ctvlp.models.encoders.mini_tower import Tower
 from napari_ctvlp.training import text_head
-from napari_ctvlp.training.export import add_adapter, write_thresholds
+from napari_ctvlp.training.export import add_adapter, export_beside, write_thresholds
 from napari_ctvlp.training.tune import Trial, load, rule_of, save, strictest
 
 RULE = rule_of({"sigma_mm": 4.0, "mirror": 0.0})
@@ -50,6 +54,23 @@ def test_a_broken_adapter_is_refused(tmp_path: Path, value: np.ndarray):
     save_file({"adapter.shift.bias": value}, path)
     with pytest.raises(ModelRefused, match="adapter"):
         Adapter.load(path)
+
+
+def test_another_seed_differs_from_what_shipped_in_its_tower_alone(tmp_path: Path):
+    """And is loaded from its folder, as ``ctvlp evaluate --seeds`` does."""
+    shipped = store.card("mini")
+    source, path = weights_folder(), store.CARDS / "mini.toml"
+    names = shipped.settings["concepts"]
+    torch.manual_seed(1)
+    tower = Tower(len(names), detail=True)
+    export_beside(tower, IMAGE_WEIGHTS, source, path, tmp_path)
+    encoder = Model.load("mini", "cpu", tmp_path).encoder
+    state = encoder.tower.state_dict()
+    for name, value in tower.state_dict().items():
+        torch.testing.assert_close(state[name], value.half().float())
+    kept = Model.load("mini", "cpu").encoder.pool.state_dict()
+    for name, value in encoder.pool.state_dict().items():
+        torch.testing.assert_close(value, kept[name], rtol=0, atol=0, equal_nan=True)
 
 
 def _trials(empty: list[float], painted: list[float]) -> list[Trial]:
