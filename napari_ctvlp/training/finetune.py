@@ -35,8 +35,8 @@ class Tuned:
     labels : tuple of str
     heads : tuple of Head
         One per member.
-    slope, offset : Tensor, shape (k,)
-        Probability = sigmoid(slope * logit + offset); 1 / slope is the temperature.
+    slope, offset : Tensor, shapes (parts, k) and (k,)
+        Probability = sigmoid(sum of slope * logit over the parts of a head + offset).
     report : mapping
         Studies, out-of-fold AUROC per label, mean and spread over the members.
     organs : tuple of str
@@ -61,7 +61,7 @@ class Tuned:
     def logits(self, studies: Sequence[Example]) -> Tensor:
         """Return calibrated logits of every member, shape (members, n, k)."""
         raw = torch.stack([logits_of(head, studies) for head in self.heads])
-        return raw * self.slope + self.offset
+        return (raw * self.slope).sum(2) + self.offset
 
     def probabilities(self, studies: Sequence[Example]) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation over the members, each of shape (n, k)."""
@@ -136,8 +136,9 @@ def finetune(
         seen += out
         said.append(logits_of(head, out))
     truth = torch.stack([study.labels for study in seen])
-    slope, offset = calibrate(torch.cat(said), truth)
-    report = _report(used, labels, torch.cat(said), truth)
+    parts = torch.cat(said)
+    slope, offset = calibrate(parts, truth)
+    report = _report(used, labels, (parts * slope).sum(1), truth)
     progress(1.0, "fitted")
     return Tuned(recipe, tuple(labels), tuple(heads), slope, offset, report, width=width)
 
@@ -180,32 +181,35 @@ def folds_of(studies: Sequence[Example], recipe: Recipe) -> list[set[str]]:
 
 
 def calibrate(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Fit temperature and offset per label on logits of studies the heads did not learn from.
+    """Fit slopes and offset per label on logits of studies the heads did not learn from.
 
     Parameters
     ----------
-    logits, labels : Tensor, shape (n, k)
+    logits : Tensor, shape (n, parts, k)
+    labels : Tensor, shape (n, k)
 
     Returns
     -------
-    tuple of Tensor, shape (k,)
-        Slope (0.05 to 20) and offset. A weak penalty keeps both near 1 and 0 when there are few.
+    tuple of Tensor, shapes (parts, k) and (k,)
+        Slopes and offset. When there are few studies a weak penalty keeps all parts as loud as each
+        other, one logit (root mean square) together, and the offset near 0.
     """
-    count = logits.shape[1]
-    steep = torch.zeros(count, requires_grad=True)
+    _, parts, count = logits.shape
+    steep = torch.zeros(parts, count, requires_grad=True)
     offset = torch.zeros(count, requires_grad=True)
     optimiser = torch.optim.LBFGS([steep, offset], max_iter=100, line_search_fn="strong_wolfe")
-    fixed = logits.detach().clone()
+    loud = logits.detach().square().mean(0).sqrt().clamp(min=1e-6)
+    fixed = logits.detach() / loud
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = loss_of(fixed * steep.exp() + offset, labels)
+        loss = loss_of((fixed * steep.exp() / parts).sum(1) + offset, labels)
         loss = loss + (steep.pow(2) + offset.pow(2)).sum() / len(labels)
         loss.backward()
         return loss
 
     optimiser.step(closure)
-    return steep.detach().clamp(-3, 3).exp(), offset.detach()
+    return steep.detach().clamp(-3, 3).exp() / (parts * loud), offset.detach()
 
 
 def auroc(scores: Tensor, labels: Tensor) -> float:

@@ -4,9 +4,10 @@ Two modes (BIUD's third use of its encoder, the released text of which says no m
 head is fitted on a trunk that is frozen or trained along; everything below is ours):
 
 * ``frozen``: logistic regression on mean and maximum of the trunk's tokens in the region;
-* ``tuned``: the trunk's last layers and a token classifier learn together. A study's logit is
-  the mean over the tokens that speak loudest for the label (2 ml of them), as in multiple-instance
-  learning, because a finding fills a small part of an organ.
+* ``tuned``: beside that, the trunk's last layers and a token classifier learn together. A study's
+  logit is the mean over the tokens that speak loudest for the label (2 ml of them), as in
+  multiple-instance learning, because a finding fills a small part of an organ. How much each of
+  the two counts is settled by what they say of held-out patients.
 """
 
 from __future__ import annotations
@@ -87,13 +88,13 @@ class FrozenHead(nn.Module):
         return torch.cat([tokens.mean(1), tokens.amax(1)])
 
     def forward(self, study: Example) -> Tensor:
-        """Return logits, shape (k,)."""
+        """Return logits, shape (1, k)."""
         logits: Tensor = self.linear((self.pooled(study) - self.shift) / self.scale)
-        return logits
+        return logits[None]
 
 
 class TunedHead(nn.Module):
-    """A classifier of tokens, pooled over the loudest ones.
+    """The linear head, and a classifier of tokens that is pooled over the loudest ones.
 
     Parameters
     ----------
@@ -105,13 +106,18 @@ class TunedHead(nn.Module):
 
     def __init__(self, tail: Tail, count: int) -> None:
         super().__init__()
+        self.plain = FrozenHead(tail, count)
         self.tail = copy.deepcopy(tail)
         self.token = nn.Linear(tail.width, count)
         nn.init.zeros_(self.token.weight)
         nn.init.zeros_(self.token.bias)
 
     def forward(self, study: Example) -> Tensor:
-        """Return logits, shape (k,)."""
+        """Return logits of the linear head and of the classifier, shape (2, k)."""
+        return torch.cat([self.plain(study), self.loudest(study)[None]])
+
+    def loudest(self, study: Example) -> Tensor:
+        """Return logits of the classifier, shape (k,)."""
         logits = self.evidence(study.cells)[:, study.inside]
         most = max(LEAST, round(LOUDEST_ML / study.cell_ml))
         return logits.topk(min(most, logits.shape[1]), dim=1).values.mean(1)
@@ -135,7 +141,7 @@ def new_head(mode: Mode, tail: Tail | None, width: int, count: int) -> Head:
 
 
 def logits_of(head: Head, studies: Sequence[Example]) -> Tensor:
-    """Return logits without gradients, shape (n, k)."""
+    """Return logits without gradients, shape (n, parts, k)."""
     head.eval()
     with torch.inference_mode():
         return torch.stack([head(study) for study in studies])
@@ -164,8 +170,8 @@ def imbalance(labels: Tensor) -> Tensor:
     return (negatives / positives.clamp(min=1)).clamp(0.1, 10.0)
 
 
-def fit(head: Head, train: Sequence[Example], held: Sequence[Example], recipe: Recipe) -> float:
-    """Fit a head in place; return its validation loss.
+def fit(head: Head, train: Sequence[Example], held: Sequence[Example], recipe: Recipe) -> None:
+    """Fit a head in place.
 
     Parameters
     ----------
@@ -174,12 +180,12 @@ def fit(head: Head, train: Sequence[Example], held: Sequence[Example], recipe: R
         Held-out studies choose the penalty or the epoch, and are learnt from by other members.
     recipe : Recipe
     """
-    if isinstance(head, FrozenHead):
-        return _fit_frozen(head, train, held)
-    return _fit_tuned(head, train, held, recipe)
+    _fit_frozen(head if isinstance(head, FrozenHead) else head.plain, train, held)
+    if isinstance(head, TunedHead):
+        _fit_tuned(head, train, held, recipe)
 
 
-def _fit_frozen(head: FrozenHead, train: Sequence[Example], held: Sequence[Example]) -> float:
+def _fit_frozen(head: FrozenHead, train: Sequence[Example], held: Sequence[Example]) -> None:
     with torch.no_grad():
         rows = torch.stack([head.pooled(study) for study in train])
         tests = torch.stack([head.pooled(study) for study in held])
@@ -195,7 +201,6 @@ def _fit_frozen(head: FrozenHead, train: Sequence[Example], held: Sequence[Examp
         if loss < best:
             best, kept = loss, copy.deepcopy(head.linear.state_dict())
     head.linear.load_state_dict(kept)
-    return best
 
 
 def _logistic(linear: nn.Linear, rows: Tensor, labels: Tensor, penalty: float) -> None:
@@ -215,7 +220,7 @@ def _logistic(linear: nn.Linear, rows: Tensor, labels: Tensor, penalty: float) -
 
 def _fit_tuned(
     head: TunedHead, train: Sequence[Example], held: Sequence[Example], recipe: Recipe
-) -> float:
+) -> None:
     generator = torch.Generator().manual_seed(recipe.seed)
     rates = [recipe.rate, 10 * recipe.rate]
     groups = [{"params": list(part.parameters())} for part in (head.tail, head.token)]
@@ -230,21 +235,20 @@ def _fit_tuned(
         head.train()
         chosen = next(batches)
         optimiser.zero_grad()
-        logits = torch.stack([head(study) for study in chosen])
+        logits = torch.stack([head.loudest(study) for study in chosen])
         loss_of(logits, _labels(chosen), weight).backward()
         nn.utils.clip_grad_norm_(head.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         if step % max(1, recipe.steps // recipe.checks):
             continue
-        loss = float(loss_of(logits_of(head, held), truth, weight))
+        loss = float(loss_of(logits_of(head, held)[:, 1], truth, weight))
         since += 1
         if loss < best:
             best, kept, since = loss, copy.deepcopy(head.state_dict()), 0
         if since >= recipe.patience:
             break
     head.load_state_dict(kept)
-    return best
 
 
 def _batches(

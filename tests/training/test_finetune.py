@@ -151,15 +151,24 @@ def test_calibration_calms_boasting_logits():
     dice = torch.Generator().manual_seed(0)
     honest = 2 * torch.randn(4000, 1, generator=dice)
     labels = (torch.rand(4000, 1, generator=dice) < torch.sigmoid(honest)).float()
-    slope, offset = calibrate(5 * honest + 3, labels)
+    slope, offset = calibrate(5 * honest[:, None] + 3, labels)
     assert float(slope) == pytest.approx(0.2, abs=0.03)
     assert float(offset) == pytest.approx(-0.6, abs=0.15)
+
+
+def test_of_two_parts_of_a_head_the_one_that_knows_counts_more():
+    dice = torch.Generator().manual_seed(0)
+    honest, noise = (torch.randn(400, 1, 1, generator=dice) for _ in "12")
+    labels = (torch.rand(400, 1, generator=dice) < torch.sigmoid(2 * honest[:, 0])).float()
+    slope, _ = calibrate(torch.cat([noise, honest], 1), labels)
+    assert float(slope[1]) == pytest.approx(2, abs=0.5)
+    assert float(slope[0]) < 0.3
 
 
 def test_the_adapter_begins_as_nothing():
     cells = torch.randn(1, 8, 4, 4, 4)
     assert torch.equal(TokenTail(8)(cells), cells)
-    assert new_head("tuned", None, 8, 2)(toy(1)[0]).tolist() == [0.0, 0.0]
+    assert new_head("tuned", None, 8, 2)(toy(1)[0])[1].tolist() == [0.0, 0.0]
 
 
 def test_a_scan_goes_through_trunk_head_and_file(encoder: Encoder, tmp_path: Path):
