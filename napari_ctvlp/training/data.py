@@ -31,6 +31,12 @@ ORGAN_IDS = {
     "colon": (20,), "small_bowel": (18, 19), "bladder": (21,), "vertebra": tuple(range(25, 51)),
     "rib": (*range(92, 116),), "bone": (*range(69, 79), 91, 116),
 }  # fmt: skip
+#: TotalSegmentator ids of what our own segmenters call by name; of bones they know too little.
+NAMED = {
+    "spleen": 1, "kidney_right": 2, "kidney_left": 3, "gallbladder": 4, "liver": 5, "stomach": 6,
+    "pancreas": 7, "oesophagus": 15, "airways": 16, "small_bowel": 18, "colon": 20, "bladder": 21,
+    "heart": 51, "aorta": 52,
+}  # fmt: skip
 SIDE_SHIFT, FLAG_SHIFT = 5, 7
 #: Flags: no finding may be said of the voxel; a real tumour (weak label); emphysema unknown.
 IGNORE, WEAK_MASS, MAYBE_EMPHYSEMA = 1, 2, 4
@@ -153,8 +159,9 @@ def prepare(case: Case, root: Path, organs: Path | None = None) -> Chest:
     root : Path
         Folder that holds ``case.folder``.
     organs : Path, optional
-        Folder of organ maps made by a segmenter, ``<case name>.nii.gz``, TotalSegmentator ids;
-        used where the case has no map of its own. Their 0 says nothing of a voxel.
+        Folder of organ maps made by a segmenter, ``<case name>.nii.gz``, in TotalSegmentator's
+        numbering or with the table of ``ctvlp segment`` beside; used where the case has no map
+        of its own. Their 0 says nothing of a voxel.
     """
     from napari_ctvlp.models.segmenters.classical import ClassicalSegmenter
 
@@ -262,7 +269,32 @@ def _organ_ids(
     if not path.exists():
         return np.zeros(shape, np.uint8)
     array, source = read_ipl(path)
-    return resample(np.asarray(array, np.uint8), source, shape, affine, order=0)
+    labels = totalsegmentator(np.asarray(array, np.uint8), path)
+    return resample(labels, source, shape, affine, order=0)
+
+
+def totalsegmentator(labels: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
+    """Return labels in TotalSegmentator's numbering.
+
+    A map that ``ctvlp segment`` wrote is translated by the table that lies beside it; any other
+    is taken for what the documentation asks for.
+
+    Parameters
+    ----------
+    labels : ndarray, uint8
+    path : Path
+        Where they came from, ``NAME.nii.gz``; the table is ``NAME.json``.
+    """
+    beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    if not beside.is_file():
+        return labels
+    table = json.loads(beside.read_text(encoding="utf-8"))
+    if not isinstance(table, dict) or "segmenter" not in table:
+        return labels
+    numbers = np.zeros(256, np.uint8)
+    for organ in table["organs"]:
+        numbers[organ["id"]] = NAMED.get(organ["name"], 0)
+    return numbers[labels]
 
 
 def _add_organs(

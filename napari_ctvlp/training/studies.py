@@ -15,7 +15,7 @@ from napari_ctvlp.engine.verbs import segment
 from napari_ctvlp.errors import InputRefused
 from napari_ctvlp.io.read import read_path
 from napari_ctvlp.models.protocol import Encoder, Progress, silent
-from napari_ctvlp.training.data import Case, Chest, assemble
+from napari_ctvlp.training.data import Case, Chest, assemble, totalsegmentator
 from napari_ctvlp.training.manifest import Study
 from napari_ctvlp.training.own_reports import read_report
 from napari_ctvlp.training.synthesis.reports import Sentence
@@ -149,5 +149,5 @@ def _write_organs(masks: Path, path: Path) -> None:
             f"{masks.name} holds {int(labels.min())} to {int(labels.max())}.",
             "Renumber it or leave the column empty.",
         )
-    image = nibabel.Nifti1Image(labels.astype(np.uint8), affine)
+    image = nibabel.Nifti1Image(totalsegmentator(labels.astype(np.uint8), masks), affine)
     nibabel.loadsave.save(image, path)
