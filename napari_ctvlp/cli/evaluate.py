@@ -17,9 +17,18 @@ if TYPE_CHECKING:
 #: Given instead of a folder: findings painted into the validation CTs; the absence check.
 SYNTHETIC, ABSENCE, PHANTOMS = "synthetic", "absence", "phantoms"
 Report = dict[str, Any]
+#: Options that each kind of evaluation reads; all of them take ``device`` and ``out``.
+READS = {
+    "a folder of cases": {"markdown", "previous", "seeds", "segmenter", "model"},
+    "synthetic": {"markdown", "previous", "seeds", "data", "each", "model"},
+    "absence": {"cases", "png", "markdown", "data", "each", "model"},
+    "a store": {"calibrate"},
+    "a folder with labels.csv": {"png", "calibrate", "markdown", "segmenter", "model"},
+}
 
 
 def evaluate(
+    ctx: typer.Context,
     folder: Annotated[
         Path,
         typer.Argument(
@@ -62,25 +71,27 @@ def evaluate(
     """Measure a model on the protocol's cases, beside four baselines and older weights."""
     from napari_ctvlp.evaluation import runner, tables
 
-    if str(folder) == ABSENCE:
+    kind = _kind(folder)
+    _refuse_unread(ctx, kind)
+    if kind == ABSENCE:
         from napari_ctvlp.cli.evaluate_absence import absence
 
         chests = validation_chests(data) if str(cases) == PHANTOMS else []
         absence(cases, model, device, chests, each, out=out, markdown=markdown, png=png)
         return
-    if (folder / "store.json").is_file():
+    if kind == "a store":
         from napari_ctvlp.cli.evaluate_store import from_store
 
         from_store(folder, device, calibrate=calibrate, out=out)
         return
-    if (folder / "labels.csv").is_file():
+    if kind == "a folder with labels.csv":
         from napari_ctvlp.cli.evaluate_own import own
 
         own(folder, model, device, segmenter, calibrate, out=out, markdown=markdown, png=png)
         return
     sets = runner.load_sets(model, device, previous, seeds or ())
     with Outputs(folder) as outputs:
-        if str(folder) == SYNTHETIC:
+        if kind == SYNTHETIC:
             report = _synthetic(data, each, sets)
         else:
             report = runner.run(
@@ -93,6 +104,29 @@ def evaluate(
             half = outputs.add(markdown, (".md",))
             half.write_text(tables.markdown(laid_out) + "\n", encoding="utf-8")
     print(tables.text(laid_out))
+
+
+def _kind(folder: Path) -> str:
+    """Tell which of :data:`READS` is asked for."""
+    if str(folder) in (SYNTHETIC, ABSENCE):
+        return str(folder)
+    if (folder / "store.json").is_file():
+        return "a store"
+    own = (folder / "labels.csv").is_file()
+    return "a folder with labels.csv" if own else "a folder of cases"
+
+
+def _refuse_unread(ctx: typer.Context, kind: str) -> None:
+    """Refuse options that this kind of evaluation would not read."""
+    read = READS[kind] | {"folder", "device", "out"}
+    sources = {name: ctx.get_parameter_source(name) for name in set(ctx.params) - read}
+    given = sorted(name for name, source in sources.items() if source and source.name != "DEFAULT")
+    if given:
+        named = ", ".join("a second folder" if n == "cases" else f"--{n}" for n in given)
+        raise InputRefused(
+            "unread-option", f"options that evaluating {kind} reads.", f"{named} came too.",
+            "Leave them out; 'ctvlp evaluate --help' lists what there is.",
+        )  # fmt: skip
 
 
 def _synthetic(data: Path | None, each: int, sets: Any) -> Report:

@@ -53,3 +53,21 @@ def test_absence_wants_cases(ctvlp):
     done = ctvlp("evaluate", "absence")
     assert done.exit_code == 3
     assert "phantoms" in done.stderr
+
+
+def test_options_that_would_not_be_read_are_refused(ctvlp, tmp_path):
+    """Each kind of evaluation names what it was given in vain, before it computes anything."""
+    own, store = tmp_path / "own", tmp_path / "store"
+    for folder, name in ((own, "labels.csv"), (store, "store.json")):
+        folder.mkdir()
+        (folder / name).touch()
+    for words, told in (
+        ((own, "--seeds", "a"), "--seeds"),
+        ((store, "--model", "mini", "--png", "a.png"), "--model, --png"),
+        (("synthetic", "phantoms"), "a second folder"),
+        (("absence", "phantoms", "--calibrate"), "--calibrate"),
+        ((tmp_path, "--each", "3"), "--each"),
+    ):
+        done = ctvlp("evaluate", *words)
+        assert done.exit_code == 3
+        assert f"{told} came too" in done.stderr
