@@ -43,6 +43,9 @@ WEIGHTS = {
 #: Share of the logarithm of these weights that the shipped network takes back: weighted classes
 #: come out too large. 0, .25, .5, .75 and 1 were tried on the two labelled training CTs.
 TAKEN_BACK = 0.5
+#: Below this size the coarsest level has 2 cells a side: there oneDNN's gradient in bfloat16 varies
+#: from run to run and may be NaN (torch 2.13 on AVX-512); single precision is taken then.
+LEAST_BFLOAT16 = 24
 #: A class with fewer voxels in a crop has no Dice term.
 LEAST = 15
 
@@ -208,7 +211,8 @@ class Run:
             torch.stack([getattr(crop, name) for crop in crops])
             for name in ("hu", "place", "labels")
         )
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
+        rough = fast_bfloat16() and plan.size >= LEAST_BFLOAT16
+        with torch.autocast("cpu", torch.bfloat16, enabled=rough):
             logits = self.net(inputs(hu, place))
         loss = loss_of(logits.float(), labels)
         self.optimiser.zero_grad(set_to_none=True)
