@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from napari_ctvlp.core.geometry import Affine, transform
 from napari_ctvlp.models.encoders.mini_tower import channels_last
-from napari_ctvlp.models.precision import fast_bfloat16
+from napari_ctvlp.models.precision import fast_bfloat16, learns_in_bfloat16
 from napari_ctvlp.models.segmenters.mini_atlas import NAMES, packed
 from napari_ctvlp.models.segmenters.mini_input import padded, place_of
 from napari_ctvlp.models.segmenters.mini_net import CLASSES, COARSEST, OrganNet, inputs
@@ -43,9 +43,6 @@ WEIGHTS = {
 #: Share of the logarithm of these weights that the shipped network takes back: weighted classes
 #: come out too large. 0, .25, .5, .75 and 1 were tried on the two labelled training CTs.
 TAKEN_BACK = 0.5
-#: Below this size the coarsest level has 2 cells a side: there oneDNN's gradient in bfloat16 varies
-#: from run to run and may be NaN (torch 2.13 on AVX-512); single precision is taken then.
-LEAST_BFLOAT16 = 24
 #: A class with fewer voxels in a crop has no Dice term.
 LEAST = 15
 
@@ -211,8 +208,7 @@ class Run:
             torch.stack([getattr(crop, name) for crop in crops])
             for name in ("hu", "place", "labels")
         )
-        rough = fast_bfloat16() and plan.size >= LEAST_BFLOAT16
-        with torch.autocast("cpu", torch.bfloat16, enabled=rough):
+        with torch.autocast("cpu", torch.bfloat16, enabled=learns_in_bfloat16(plan.size)):
             logits = self.net(inputs(hu, place))
         loss = loss_of(logits.float(), labels)
         self.optimiser.zero_grad(set_to_none=True)

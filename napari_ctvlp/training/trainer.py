@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from napari_ctvlp.models.encoders.mini_tower import Tower, channels_last
-from napari_ctvlp.models.precision import fast_bfloat16
+from napari_ctvlp.models.precision import learns_in_bfloat16
 from napari_ctvlp.training import rundir
 from napari_ctvlp.training.batch import Arrays, Batch, Source, join, painted
 from napari_ctvlp.training.config import Plan
@@ -168,12 +168,13 @@ def fabric_of(plan: Plan) -> Fabric:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     cuda = plan.device == "cuda" or (plan.device == "auto" and torch.cuda.is_available())
-    lean = "bf16-mixed" if fast_bfloat16("cuda" if cuda else "cpu") else "32-true"
+    lean = learns_in_bfloat16(plan.size, "cuda" if cuda else "cpu")
+    own = "bf16-mixed" if lean else "32-true"
     together = DDPStrategy(start_method="spawn", find_unused_parameters=True)
     fabric = Fabric(
         accelerator=plan.device,
         devices=plan.devices,
-        precision=lean if plan.precision == "auto" else plan.precision,  # type: ignore[arg-type]
+        precision=own if plan.precision == "auto" else plan.precision,  # type: ignore[arg-type]
         strategy=together if plan.devices > 1 else "auto",
     )
     if fabric.device.type == "cuda":

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from napari_ctvlp.errors import InputRefused, ModelRefused
+from napari_ctvlp.models.precision import fast_bfloat16, learns_in_bfloat16
 from napari_ctvlp.training import rundir
 from napari_ctvlp.training.batch import Arrays, BatchMaker, Source, crops_of, join, painted
 from napari_ctvlp.training.check import auroc, check, table
@@ -140,6 +141,13 @@ def test_micro_batches_add_up(crops: list[Arrays]):
         trainer.step(trainer.parts_of(crops[:2]))
     first, second = (t.learner.tower.stem.weight.grad for t in trainers)
     assert torch.allclose(first, second, atol=1e-6)
+
+
+def test_small_crops_are_learnt_in_single_precision():
+    """On the CPU only: the gradient of a level of 2 x 2 x 2 cells is not to be had in bfloat16."""
+    assert not learns_in_bfloat16(16)
+    assert learns_in_bfloat16(24) == learns_in_bfloat16(80) == fast_bfloat16()
+    assert learns_in_bfloat16(16, "cuda")
 
 
 def test_it_learns_one_crop_by_heart(crops: list[Arrays]):
