@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 #: Given instead of a folder: findings painted into the validation CTs; the absence check.
 SYNTHETIC, ABSENCE, PHANTOMS = "synthetic", "absence", "phantoms"
+#: What a folder may be.
+CASES, STORE, OWN = "a folder of cases", "a store", "a folder with labels.csv"
 Report = dict[str, Any]
 #: Options that each kind of evaluation reads; all of them take ``device`` and ``out``.
 READS = {
-    "a folder of cases": {"markdown", "previous", "seeds", "segmenter", "model"},
-    "synthetic": {"markdown", "previous", "seeds", "data", "each", "model"},
-    "absence": {"cases", "png", "markdown", "data", "each", "model"},
-    "a store": {"calibrate"},
-    "a folder with labels.csv": {"png", "calibrate", "markdown", "segmenter", "model"},
+    CASES: {"markdown", "previous", "seeds", "segmenter", "model"},
+    SYNTHETIC: {"markdown", "previous", "seeds", "data", "each", "model"},
+    ABSENCE: {"cases", "png", "markdown", "data", "each", "model"},
+    STORE: {"calibrate"},
+    OWN: {"png", "calibrate", "markdown", "segmenter", "model"},
 }
 
 
@@ -79,12 +81,12 @@ def evaluate(
         chests = validation_chests(data) if str(cases) == PHANTOMS else []
         absence(cases, model, device, chests, each, out=out, markdown=markdown, png=png)
         return
-    if kind == "a store":
+    if kind == STORE:
         from napari_ctvlp.cli.evaluate_store import from_store
 
         from_store(folder, device, calibrate=calibrate, out=out)
         return
-    if kind == "a folder with labels.csv":
+    if kind == OWN:
         from napari_ctvlp.cli.evaluate_own import own
 
         own(folder, model, device, segmenter, calibrate, out=out, markdown=markdown, png=png)
@@ -111,9 +113,8 @@ def _kind(folder: Path) -> str:
     if str(folder) in (SYNTHETIC, ABSENCE):
         return str(folder)
     if (folder / "store.json").is_file():
-        return "a store"
-    own = (folder / "labels.csv").is_file()
-    return "a folder with labels.csv" if own else "a folder of cases"
+        return STORE
+    return OWN if (folder / "labels.csv").is_file() else CASES
 
 
 def _refuse_unread(ctx: typer.Context, kind: str) -> None:

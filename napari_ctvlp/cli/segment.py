@@ -35,15 +35,10 @@ def segment(
         save_on_source(labels, anatomy.labels, scan)
         table = export.anatomy_table(anatomy, scan)
         if json_out != STDOUT:
-            outputs.write_json(json_out or table_path(out), table)
+            outputs.write_json(json_out or export.table_path(out), table)
     for organ in anatomy.organs:
         say(f"{organ.name:<14}{organ.ml:9.1f} ml{'' if organ.complete else '  cut by the edge'}")
     if anatomy.reliability:
         say(anatomy.reliability)
     if json_out == STDOUT:
         print(as_json(table))
-
-
-def table_path(out: Path) -> Path:
-    """Return the JSON file beside a label map: ``labels.nii.gz`` to ``labels.json``."""
-    return out.with_name(out.name.removesuffix(".gz").removesuffix(".nii") + ".json")

@@ -103,6 +103,11 @@ def anatomy_table(anatomy: AnatomyMap, scan: Scan) -> dict[str, Plain]:
     }
 
 
+def table_path(out: Path) -> Path:
+    """Return the JSON file beside a label map: ``labels.nii.gz`` to ``labels.json``."""
+    return out.with_name(out.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+
 #: What of a findings table's row is exported.
 SCORED = (
     "organ", "finding", "present", "absent", "margin", "percentile", "support", "probability",

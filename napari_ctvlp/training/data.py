@@ -15,6 +15,8 @@ from scipy import ndimage
 from napari_ctvlp.core.anatomy import AnatomyMap
 from napari_ctvlp.core.geometry import Affine, resample, to_ipl
 from napari_ctvlp.core.scan import Scan, ScanMeta, Source
+from napari_ctvlp.core.segments import names_in_order, organ_of
+from napari_ctvlp.engine.export import table_path
 from napari_ctvlp.models.encoders.mini_grid import ChestBox, body_depth, box_of, to_grid
 from napari_ctvlp.models.protocol import Compute
 
@@ -33,9 +35,12 @@ ORGAN_IDS = {
 }  # fmt: skip
 #: TotalSegmentator ids of what our own segmenters call by name; of bones they know too little.
 NAMED = {
-    "spleen": 1, "kidney_right": 2, "kidney_left": 3, "gallbladder": 4, "liver": 5, "stomach": 6,
-    "pancreas": 7, "oesophagus": 15, "airways": 16, "small_bowel": 18, "colon": 20, "bladder": 21,
-    "heart": 51, "aorta": 52,
+    organ_of(name): number
+    for number, name in enumerate(names_in_order("totalsegmentator"), start=1)
+    if name in (
+        "spleen", "kidney_right", "kidney_left", "gallbladder", "liver", "stomach", "pancreas",
+        "esophagus", "trachea", "small_bowel", "colon", "urinary_bladder", "heart", "aorta",
+    )
 }  # fmt: skip
 SIDE_SHIFT, FLAG_SHIFT = 5, 7
 #: Flags: no finding may be said of the voxel; a real tumour (weak label); emphysema unknown.
@@ -285,7 +290,7 @@ def totalsegmentator(labels: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]
     path : Path
         Where they came from, ``NAME.nii.gz``; the table is ``NAME.json``.
     """
-    beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    beside = table_path(path)
     if not beside.is_file():
         return labels
     table = json.loads(beside.read_text(encoding="utf-8"))

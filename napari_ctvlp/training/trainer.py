@@ -168,13 +168,12 @@ def fabric_of(plan: Plan) -> Fabric:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     cuda = plan.device == "cuda" or (plan.device == "auto" and torch.cuda.is_available())
-    lean = learns_in_bfloat16(plan.size, "cuda" if cuda else "cpu")
-    own = "bf16-mixed" if lean else "32-true"
+    lean = "bf16-mixed" if learns_in_bfloat16(plan.size, "cuda" if cuda else "cpu") else "32-true"
     together = DDPStrategy(start_method="spawn", find_unused_parameters=True)
     fabric = Fabric(
         accelerator=plan.device,
         devices=plan.devices,
-        precision=own if plan.precision == "auto" else plan.precision,  # type: ignore[arg-type]
+        precision=lean if plan.precision == "auto" else plan.precision,  # type: ignore[arg-type]
         strategy=together if plan.devices > 1 else "auto",
     )
     if fabric.device.type == "cuda":
